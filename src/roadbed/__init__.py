@@ -1,0 +1,3 @@
+"""Roadbed: the data centre as one AI computer."""
+
+__version__ = "0.1.0"

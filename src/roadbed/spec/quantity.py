@@ -1,0 +1,84 @@
+"""Sizes, durations and ranges as people write them: `2GB`, `512MiB`, `1.5s`, `10 minutes`, `1..4`.
+
+Parsing is strict: a number without a unit is taken as the base unit (bytes, seconds), anything unknown raises
+ValueError naming the accepted units. Nothing is clamped.
+"""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_serializer, model_validator
+
+_NUMBER = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*$")
+
+BYTE_UNITS: dict[str, int] = {
+    "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
+}  # fmt: skip
+SECOND_UNITS: dict[str, float] = {
+    "": 1.0, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0,
+    "m": 60.0, "min": 60.0, "minute": 60.0, "minutes": 60.0,
+    "h": 3600.0, "hour": 3600.0, "hours": 3600.0, "d": 86400.0, "day": 86400.0, "days": 86400.0,
+}  # fmt: skip
+
+
+def parse_bytes(value: Any) -> int:
+    """`"2GB"` → 2000000000. Raises ValueError on negative, fractional bytes or unknown units."""
+    scaled = _parse(value, BYTE_UNITS, "a size such as 512MiB or 2GB")
+    if scaled != int(scaled):
+        raise ValueError(f"{value!r} is not a whole number of bytes")
+    return int(scaled)
+
+
+def parse_seconds(value: Any) -> float:
+    """`"250ms"` → 0.25. Raises ValueError on negative values or unknown units."""
+    return float(_parse(value, SECOND_UNITS, "a duration such as 250ms, 2s or 10 minutes"))
+
+
+def _parse(value: Any, units: dict[str, Any], expected: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"expected {expected}")
+    match = _NUMBER.match(str(value))
+    if match is None:
+        raise ValueError(f"{value!r} is not {expected}")
+    number, unit = float(match[1]), match[2].lower()
+    if unit not in units:
+        raise ValueError(f"unknown unit {match[2]!r} in {value!r}; expected {expected}")
+    return number * float(units[unit])
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+Seconds = Annotated[float, BeforeValidator(parse_seconds)]
+
+
+class IntRange(BaseModel):
+    """An inclusive range of counts, written `2`, `1..4`, or `{min: 1, max: 4}`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min: int
+    max: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("expected a count such as 2 or a range such as 1..4")
+        if isinstance(value, int):
+            return {"min": value, "max": value}
+        if isinstance(value, str):
+            match = re.match(r"^\s*(\d+)\s*(?:\.\.\s*(\d+)\s*)?$", value)
+            if match is None:
+                raise ValueError(f"{value!r} is not a count such as 2 or a range such as 1..4")
+            return {"min": int(match[1]), "max": int(match[2] or match[1])}
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "IntRange":
+        if not 0 <= self.min <= self.max:
+            raise ValueError(f"range {self.min}..{self.max} must satisfy 0 ≤ min ≤ max")
+        return self
+
+    @model_serializer
+    def _write(self) -> int | str:
+        return self.min if self.min == self.max else f"{self.min}..{self.max}"

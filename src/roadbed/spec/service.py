@@ -1,0 +1,124 @@
+"""`kind: service` — a model kept answering requests, on min..max replicas of one engine.
+
+kind: service
+name: chat
+model: smollm2-135m-instruct
+engine: llamacpp
+replicas: 2
+slo: {ttft: 2s, tpot: 50ms}
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from roadbed.spec.base import Name, Spec
+from roadbed.spec.quantity import Bytes, IntRange, Seconds
+
+PolicyName = Literal["roadbed", "round_robin", "least_load", "prefix_affinity"]
+Priority = Annotated[int, Field(ge=1, le=9)]
+
+
+class LlamaCppEngine(Spec):
+    """llama.cpp in a process of its own, from the xllamacpp wheel."""
+
+    kind: Literal["llamacpp"] = "llamacpp"
+    context_tokens: Annotated[int, Field(ge=128, le=1_048_576)] = 4096
+    """Context of one slot; the engine's KV cache holds context_tokens × parallel."""
+    parallel: Annotated[int, Field(ge=1, le=256)] = 4
+    """Requests decoded together (slots)."""
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """OpenMP threads; default cores − 1 shared by the replicas of this node, never oversubscribed."""
+    embeddings: bool = False
+    """Serve /v1/embeddings (needs an embedding model)."""
+    prompt_cache: Bytes = 256 * 2**20
+    """Host memory for prompts that left their slot."""
+
+
+class VllmEngine(Spec):
+    """`vllm serve`, started from an interpreter that has vLLM installed."""
+
+    kind: Literal["vllm"] = "vllm"
+    python: str = "python3"
+    """Interpreter whose environment has vLLM."""
+    args: list[str] = []
+    """Extra arguments of `vllm serve`, as they are."""
+    env: dict[str, str] = {}
+    kv_events: bool = False
+    """Subscribe to the engine's ZMQ KV-cache events for an exact prefix index (extra: roadbed[kvevents])."""
+    start_timeout: Seconds = 900.0
+
+
+class OpenAIEngine(Spec):
+    """Any OpenAI-compatible server that someone else runs; one replica per URL."""
+
+    kind: Literal["openai"] = "openai"
+    urls: Annotated[list[str], Field(min_length=1, max_length=1024)]
+    """Base URLs ending before /v1, such as http://10.0.0.7:8000."""
+    upstream_model: str | None = None
+    """The model's name there, when it differs from the service's model."""
+    api_key_env: str | None = None
+    """Environment variable holding the key to send; the key itself is never stored."""
+    max_concurrency: Annotated[int, Field(ge=1, le=100_000)] = 256
+    context_tokens: Annotated[int, Field(ge=128)] = 131_072
+    kv_tokens: Annotated[int, Field(ge=128)] = 262_144
+    """KV capacity of each server; bounds the prefix index kept for it."""
+
+
+def _engine_shorthand(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+Engine = Annotated[
+    Annotated[LlamaCppEngine | VllmEngine | OpenAIEngine, Field(discriminator="kind")],
+    BeforeValidator(_engine_shorthand),
+]
+
+
+class Resources(Spec):
+    """What one replica needs of its node. CPU in cores, memory in bytes."""
+
+    cpu: Annotated[float, Field(gt=0, le=4096)] = 1.0
+    memory: Bytes = 1 * 2**30
+
+
+class Slo(Spec):
+    """Targets the router aims for; a request may tighten them with x-slo-ttft-ms and x-slo-tpot-ms."""
+
+    ttft: Seconds | None = None
+    tpot: Seconds | None = None
+
+
+class Routing(Spec):
+    """How requests find a replica."""
+
+    policy: PolicyName = "roadbed"
+    max_queue: Annotated[int, Field(ge=0, le=100_000)] = 512
+    """Requests that may wait in one gateway worker when every replica is full; one more is answered 429."""
+    max_wait: Seconds = 30.0
+    """Longest wait in that queue before 429."""
+
+
+class Service(Spec):
+    """A model kept answering requests."""
+
+    kind: Literal["service"] = "service"
+    name: Name
+    model: str
+    """A catalogue name (`roadbed models`) or a source: pypi: file: hf: modelscope: s3:"""
+    aliases: list[str] = []
+    """Other names clients may ask for."""
+    engine: Engine = LlamaCppEngine()
+    replicas: IntRange = IntRange(min=1, max=1)
+    resources: Resources = Resources()
+    slo: Slo = Slo()
+    priority: Priority = 5
+    routing: Routing = Routing()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Service":
+        if isinstance(self.engine, OpenAIEngine) and self.replicas.max > len(self.engine.urls):
+            raise ValueError(
+                f"replicas: {self.replicas.max} asks for more replicas than the {len(self.engine.urls)} engine urls"
+            )
+        return self
