@@ -30,7 +30,7 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     argv: tuple[str, ...]
     env: dict[str, str] = {}
-    """Added to a small inherited environment (PATH, HOME, LANG, TMPDIR, proxies); secrets belong here, never in argv."""
+    """Added to a small inherited environment (PATH, HOME, LANG, TMPDIR, proxies). Secrets go here, never in argv."""
     cwd: str | None = None
     labels: dict[str, str] = {}
     """Free text the caller gets back from `list`, such as {"service": "chat", "replica": "chat-1"}."""
