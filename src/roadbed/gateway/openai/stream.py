@@ -1,0 +1,91 @@
+"""Server-sent events on their way through: forwarded as they are, metered as they pass.
+
+The common piece holds whole events and nothing of interest; it is counted with two byte searches and forwarded
+untouched. Only pieces that mention usage, that do not end at an event boundary, or that must be changed for a client
+that asked for `include_usage`, are taken apart.
+
+Counting: an event with content is one token at least, which is what engines send; usage reported by the engine, when
+there is any, replaces the count.
+"""
+
+from typing import Final
+
+import msgspec
+
+from roadbed.gateway.openai.usage import Usage
+
+_DONE: Final = b"data: [DONE]"
+MAX_EVENT_BYTES: Final = 4 * 2**20
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[msgspec.Raw] = []
+    usage: Usage | None = None
+
+
+_chunk = msgspec.json.Decoder(_Chunk)
+
+
+class StreamMeter:
+    """One stream. `feed` returns the bytes to forward.
+
+    usage: what the engine reported, if it did. num_events: events with choices so far. done: [DONE] was seen.
+    """
+
+    __slots__ = ("_partial", "_usage_wanted", "done", "num_events", "usage")
+
+    def __init__(self, usage_wanted: bool) -> None:
+        self._usage_wanted = usage_wanted
+        self._partial = b""
+        self.usage: Usage | None = None
+        self.num_events = 0
+        self.done = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Takes any piece of the body; returns what may be sent on now (perhaps nothing). Raises ValueError when an
+        event exceeds MAX_EVENT_BYTES."""
+        if not self._partial and not self._usage_wanted and data.endswith(b"\n\n") and b'"usage"' not in data:
+            if _DONE in data:
+                self.done = True
+                self.num_events -= 1
+            self.num_events += data.count(b"data: ")
+            return data
+        return self._feed_slowly(data)
+
+    def finish(self) -> bytes:
+        """What was held back when the body ended (an unterminated event, forwarded as it is)."""
+        rest, self._partial = self._partial, b""
+        return rest
+
+    def _feed_slowly(self, data: bytes) -> bytes:
+        pieces = (self._partial + data).replace(b"\r\n", b"\n").split(b"\n\n")
+        self._partial = pieces.pop()
+        if len(self._partial) > MAX_EVENT_BYTES:
+            raise ValueError("the engine sent an event without end")
+        return b"".join([self._event(piece) for piece in pieces])
+
+    def _event(self, event: bytes) -> bytes:
+        if not event.startswith(b"data:"):
+            return event + b"\n\n"
+        payload = event[5:].lstrip()
+        if payload == b"[DONE]":
+            self.done = True
+            return event + b"\n\n"
+        self.num_events += 1
+        if b'"usage"' in payload:
+            return self._usage_event(event, payload)
+        if self._usage_wanted and payload.endswith(b"}") and b'"error"' not in payload:
+            return b'%b,"usage":null}\n\n' % event[:-1]
+        return event + b"\n\n"
+
+    def _usage_event(self, event: bytes, payload: bytes) -> bytes:
+        try:
+            chunk = _chunk.decode(payload)
+        except (msgspec.DecodeError, RecursionError):
+            return event + b"\n\n"
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+            if not chunk.choices:
+                self.num_events -= 1
+                return event + b"\n\n" if self._usage_wanted else b""
+        return event + b"\n\n"
