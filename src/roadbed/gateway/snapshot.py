@@ -80,9 +80,30 @@ class KeyEntry(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitsEntry = LimitsEntry()
 
 
+class ListenEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway section of config.yaml, resolved. Read once when a worker starts. Sizes in bytes, times in s."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    num_workers: int = 1
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    max_connections: int = 20_000
+    max_header_bytes: int = 32 * 2**10
+    max_body_bytes: int = 16 * 2**20
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 60.0
+    idle_timeout_s: float = 120.0
+    write_timeout_s: float = 60.0
+    upstream_connect_timeout_s: float = 3.0
+    upstream_idle_timeout_s: float = 600.0
+    drain_timeout_s: float = 30.0
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     """Grows with every write."""
+    listen: ListenEntry = ListenEntry()
     services: tuple[ServiceEntry, ...] = ()
     tenants: tuple[TenantEntry, ...] = ()
     keys: tuple[KeyEntry, ...] = ()

@@ -95,4 +95,4 @@ def from_engine(status: int, body: bytes) -> ApiError:
         return ApiError(400, "context_length_exceeded", message, param="messages")
     if 400 <= status < 500 and status not in (401, 403):
         return ApiError(status if status in _TYPES else 400, code or "invalid_request", message, param=param)
-    return ApiError(502 if status < 500 else status if status in (501, 503) else 502, code or "engine_error", message)
+    return ApiError(status if status in (500, 501, 503) else 502, code or "engine_error", message)

@@ -14,7 +14,7 @@ import msgspec
 
 from roadbed.gateway.openai.usage import Usage
 
-_DONE: Final = b"data: [DONE]"
+_DONE: Final = b"data: [DONE]\n\n"
 MAX_EVENT_BYTES: Final = 4 * 2**20
 
 
@@ -44,11 +44,18 @@ class StreamMeter:
     def feed(self, data: bytes) -> bytes:
         """Takes any piece of the body; returns what may be sent on now (perhaps nothing). Raises ValueError when an
         event exceeds MAX_EVENT_BYTES."""
-        if not self._partial and not self._usage_wanted and data.endswith(b"\n\n") and b'"usage"' not in data:
-            if _DONE in data:
+        if (
+            not self._partial
+            and not self._usage_wanted
+            and data.startswith(b"data: ")
+            and data.endswith(b"\n\n")
+            and b'"usage"' not in data
+            and b"\n:" not in data
+        ):
+            self.num_events += data.count(b"\n\n")
+            if data.endswith(_DONE):
                 self.done = True
                 self.num_events -= 1
-            self.num_events += data.count(b"data: ")
             return data
         return self._feed_slowly(data)
 
