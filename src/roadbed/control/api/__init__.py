@@ -1,0 +1,1 @@
+"""REST under /api: thin routers over services/, one file per noun."""

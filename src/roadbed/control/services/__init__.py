@@ -1,0 +1,1 @@
+"""What the API does, one file per noun: no HTTP here, no reconciling. Event first, state in the same transaction."""

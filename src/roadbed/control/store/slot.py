@@ -1,0 +1,23 @@
+"""Rows of the shared account: who gets which.
+
+A counter walks round the rows and skips those in use, so a freed row rests as long as possible before someone else
+inherits what a late gateway worker may still write to it.
+"""
+
+from sqlalchemy import Column, Connection, select
+
+from roadbed.control.store.meta import get_value, set_value
+from roadbed.errors import NoCapacityError
+
+
+def take_slot(connection: Connection, column: Column[int], noun: str, num_slots: int) -> int:
+    """A row of the account not held in `column`. Raises NoCapacityError when all `num_slots` are."""
+    used = set(connection.execute(select(column).where(column.is_not(None))).scalars())
+    key = f"slot.{noun}"
+    first = int(get_value(connection, key, 0))
+    for offset in range(num_slots):
+        slot = (first + offset) % num_slots
+        if slot not in used:
+            set_value(connection, key, (slot + 1) % num_slots)
+            return slot
+    raise NoCapacityError(f"all {num_slots} slots for a {noun} are taken", hint=f"delete a {noun} first")
