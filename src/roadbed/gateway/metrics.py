@@ -5,7 +5,6 @@ worker saves its numbers once a second to `run/metrics-<worker>.json`; whichever
 all of them, so a scrape sees the gateway and not one process. A restarted worker goes on from its saved numbers.
 """
 
-import os
 from bisect import bisect_left
 from collections.abc import Iterable
 from pathlib import Path
@@ -138,7 +137,7 @@ class Metrics:
         """Writes the numbers by atomic rename."""
         temporary = path.with_suffix(".tmp")
         temporary.write_bytes(msgspec.json.encode(self.numbers()))
-        os.replace(temporary, path)
+        temporary.replace(path)
 
 
 def load(path: Path) -> Numbers:
@@ -181,8 +180,10 @@ def _histogram_lines(family: Family, pairs: list[str], values: list[float]) -> I
     cumulative = 0.0
     for bound, count in zip(family.bounds, values, strict=False):
         cumulative += count
-        yield f"{family.name}_bucket{_braces([*pairs, f'le="{bound:g}"'])} {_number(cumulative)}"
-    yield f"{family.name}_bucket{_braces([*pairs, 'le="+Inf"'])} {_number(values[-1])}"
+        edge = f'le="{bound:g}"'
+        yield f"{family.name}_bucket{_braces([*pairs, edge])} {_number(cumulative)}"
+    edge = 'le="+Inf"'
+    yield f"{family.name}_bucket{_braces([*pairs, edge])} {_number(values[-1])}"
     yield f"{family.name}_sum{_braces(pairs)} {values[-2]:.9g}"
     yield f"{family.name}_count{_braces(pairs)} {_number(values[-1])}"
 
@@ -197,3 +198,8 @@ def _number(value: float) -> str:
 
 def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def saved_files(run_dir: Path) -> list[Path]:
+    """Metrics files of all workers."""
+    return sorted(run_dir.glob("metrics-*.json"))

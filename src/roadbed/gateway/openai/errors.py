@@ -71,7 +71,7 @@ class ApiError(Exception):
         if self.retry_after_s is not None:
             wait_s = max(0.001, self.retry_after_s)
             lines += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (math.ceil(wait_s), math.ceil(wait_s * 1000))
-        elif self.status == 409 or self.status == 408:
+        elif self.status in (408, 409, 429):
             lines += b"x-should-retry: false\r\n"
         return lines
 

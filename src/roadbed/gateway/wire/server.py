@@ -80,6 +80,7 @@ class ServerConnection(asyncio.Protocol):
         "_deadline",
         "_expect_continue",
         "_handler",
+        "_head_only",
         "_head_size",
         "_headers",
         "_in_head",
@@ -98,7 +99,7 @@ class ServerConnection(asyncio.Protocol):
     def __init__(self, app: App, loop: asyncio.AbstractEventLoop) -> None:
         self._app = app
         self._loop = loop
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: httptools.HttpRequestParser = httptools.HttpRequestParser(self)
         self._handler: Handler | None = None
         self._queue: deque[Request] | None = None
         self._headers: dict[bytes, bytes] = {}
@@ -111,6 +112,7 @@ class ServerConnection(asyncio.Protocol):
         self._expect_continue = False
         self._keep_alive = True
         self._stream_raw = False
+        self._head_only = False
         self._closing = False
         self._deadline = loop.time() + app.limits.header_timeout_s
         self.busy = False
@@ -130,7 +132,7 @@ class ServerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._app.connections.discard(self)
         self._closing = True
-        self._parser = None
+        self._parser = cast(httptools.HttpRequestParser, None)  # breaks the reference cycle
         self._queue = None
         handler, self._handler = self._handler, None
         if handler is not None:
@@ -260,6 +262,7 @@ class ServerConnection(asyncio.Protocol):
         self.busy = True
         self._keep_alive = request.keep_alive and not self._app.draining
         self._stream_raw = request.http10
+        self._head_only = request.method == b"HEAD"
         self._handler = None
         handler = self._app.handle(request, self)
         if self.busy and handler is not None:
@@ -270,7 +273,8 @@ class ServerConnection(asyncio.Protocol):
     def respond(self, status: int, headers: bytes, body: bytes) -> None:
         """A whole response in one write; the request is over."""
         keep_alive = self._keep_alive and not self._app.draining
-        self.transport.write(http.head(status, headers, content_length=len(body), keep_alive=keep_alive) + body)
+        head = http.head(status, headers, content_length=len(body), keep_alive=keep_alive)
+        self.transport.write(head if self._head_only else head + body)
         self._finish(keep_alive)
 
     def start_stream(self, status: int, headers: bytes, first: bytes) -> None:

@@ -193,6 +193,7 @@ class Pool:
         self._idle_timeout_s = idle_timeout_s
         self._idle: list[UpstreamConnection] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._retired = False
         self.open: set[UpstreamConnection] = set()
 
     def send(self, sink: Sink, payload: tuple[bytes, ...]) -> None:
@@ -228,7 +229,7 @@ class Pool:
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """Keeps a connection for the next request."""
-        if len(self._idle) < MAX_IDLE:
+        if len(self._idle) < MAX_IDLE and not self._retired:
             self._idle.append(connection)
         else:
             connection.transport.close()
@@ -243,6 +244,12 @@ class Pool:
         for connection in list(self.open):
             if connection.stalled(now, self._idle_timeout_s):
                 connection.transport.abort()
+
+    def retire(self) -> None:
+        """The engine left: idle connections close now, busy ones after their response."""
+        self._retired = True
+        for connection in list(self._idle):
+            connection.transport.close()
 
     def close(self) -> None:
         """Drops every connection."""

@@ -1,0 +1,356 @@
+"""One inference request on its way through the gateway.
+
+    arrive ─▶ waiting ─▶ sent ─▶ answering ─▶ settled
+       │         │         │ ╲       │
+       │         │         │  ╲ lost before the first byte: sent again elsewhere
+       └─────────┴─────────┴────────┴──▶ settled   (refused, shed, client gone, engine lost)
+
+An exchange is a callback object, not a task: it is the handler of its client connection and the sink of its upstream
+connection. `_settle` is the only way out and runs once: ledger, limits, router and metrics move there together.
+"""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from roadbed.gateway.openai import errors
+from roadbed.gateway.openai.bodies import EndpointName, Parsed, rewrite
+from roadbed.gateway.openai.errors import ApiError
+from roadbed.gateway.openai.stream import StreamMeter
+from roadbed.gateway.openai.usage import usage_of
+from roadbed.router.base import Decision
+
+if TYPE_CHECKING:
+    from roadbed.gateway.access import Caller
+    from roadbed.gateway.ledger.record import Outcome
+    from roadbed.gateway.plane import Plane
+    from roadbed.gateway.tables import Replica, Service
+    from roadbed.gateway.wire.server import Request, ServerConnection
+    from roadbed.gateway.wire.upstream import UpstreamConnection
+
+MAX_UNARY_BYTES = 64 * 2**20
+_RETRIABLE = frozenset((502, 503, 504))
+_UPSTREAM_PATHS: dict[EndpointName, bytes] = {
+    "chat": b"/v1/chat/completions",
+    "completions": b"/v1/completions",
+    "embeddings": b"/v1/embeddings",
+}
+
+
+class Exchange:
+    """Handler (of the client) and Sink (of the engine) of one request."""
+
+    __slots__ = (
+        "_body",
+        "_body_size",
+        "_content_type",
+        "_decided_s",
+        "_first_at",
+        "_head_at",
+        "_meter",
+        "_num_tries",
+        "_predicted_s",
+        "_queued_at",
+        "_replica",
+        "_route",
+        "_sent_at",
+        "_settled",
+        "_started",
+        "_status",
+        "_waited_s",
+        "caller",
+        "connection",
+        "endpoint",
+        "gone",
+        "parsed",
+        "plane",
+        "prompt_tokens",
+        "request",
+        "request_id",
+        "reserved_tokens",
+        "service",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        plane: "Plane",
+        connection: "ServerConnection",
+        request: "Request",
+        endpoint: EndpointName,
+        caller: "Caller",
+        service: "Service",
+        parsed: Parsed,
+        request_id: str,
+        prompt_tokens: int,
+    ) -> None:
+        self.plane = plane
+        self.connection = connection
+        self.request = request
+        self.endpoint = endpoint
+        self.caller = caller
+        self.service = service
+        self.parsed = parsed
+        self.request_id = request_id
+        self.prompt_tokens = prompt_tokens
+        self.reserved_tokens = 0
+        self.upstream: UpstreamConnection | None = None
+        self.gone = False
+        self._replica: Replica | None = None
+        self._route = ""
+        self._predicted_s = 0.0
+        self._num_tries = 0
+        self._queued_at = 0.0
+        self._waited_s = 0.0
+        self._decided_s = 0.0
+        self._sent_at = 0.0
+        self._head_at = 0.0
+        self._first_at = 0.0
+        self._status = 0
+        self._content_type = b"application/json"
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._meter: StreamMeter | None = None
+        self._started = False
+        self._settled = False
+
+    # ── what the router decides ───────────────────────────────────────────────────────────────────
+
+    def decide(self, decision: Decision) -> None:
+        """Carries out a routing decision."""
+        if self._settled:
+            return
+        if self._queued_at:
+            self._waited_s += self.plane.loop.time() - self._queued_at
+            self._queued_at = 0.0
+        if decision.kind == "go":
+            self._route = decision.reason
+            self._predicted_s = decision.predicted_ttft_s
+            self._send(self.service.replicas[decision.slot])
+        elif decision.kind == "shed":
+            self._shed(decision)
+        else:
+            self._queued_at = self.plane.loop.time()
+
+    def _send(self, replica: "Replica") -> None:
+        plane = self.plane
+        self._replica = replica
+        self._num_tries += 1
+        self._status = 0
+        self._body = []
+        self._body_size = 0
+        plane.metrics.routes.add((self.service.name, self.service.policy, self._route))
+        raw = self.request.body
+        streaming = self.parsed.stream
+        if streaming or replica.upstream_model is not None:
+            add_usage = streaming and not self.parsed.include_usage
+            raw = rewrite(raw, model=replica.upstream_model, add_usage=add_usage, parsed=self.parsed)
+        head = b"POST %b%b HTTP/1.1\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+            replica.base_path,
+            _UPSTREAM_PATHS[self.endpoint],
+            replica.head,
+            self.request_id.encode(),
+            len(raw),
+        )
+        self._sent_at = plane.loop.time()
+        if self._num_tries == 1:
+            self._decided_s = max(0.0, self._sent_at - self.request.received_at - self._waited_s)
+        replica.pool.send(self, (head, raw))
+
+    def _shed(self, decision: Decision) -> None:
+        message = {
+            "queue_full": "The model is busy and its queue is full.",
+            "deadline": "The model is busy; the request waited as long as it may.",
+            "no_replica": "No replica of the model could answer.",
+        }.get(decision.reason, "The model is busy.")
+        status, code = (503, "no_replica") if decision.reason == "no_replica" else (429, "model_overloaded")
+        self._route = decision.reason
+        error = ApiError(status, code, message, error_type="overloaded_error", retry_after_s=decision.retry_after_s)
+        self._refuse(error, "shed")
+
+    # ── what the engine says (Sink) ───────────────────────────────────────────────────────────────
+
+    def up_head(self, status: int, headers: dict[bytes, bytes]) -> None:
+        self._status = status
+        self._head_at = self.plane.loop.time()
+        self._content_type = headers.get(b"content-type", b"application/json")
+        if status == 200 and self.parsed.stream and self._content_type.startswith(b"text/event-stream"):
+            self._meter = StreamMeter(self.parsed.include_usage)
+        else:
+            self._meter = None
+
+    def up_data(self, data: bytes) -> None:
+        meter = self._meter
+        if meter is None:
+            self._body.append(data)
+            self._body_size += len(data)
+            if self._body_size > MAX_UNARY_BYTES:
+                self._cancel_upstream()
+                self._engine_failed("The engine's reply is larger than 64 MiB.")
+            return
+        try:
+            out = meter.feed(data)
+        except ValueError as error:
+            self._cancel_upstream()
+            self._engine_failed(f"The engine's stream is broken: {error}.")
+            return
+        if not out:
+            return
+        if self._started:
+            self.connection.write_stream(out)
+            return
+        self._started = True
+        self._first_byte()
+        headers = b"content-type: text/event-stream\r\ncache-control: no-cache\r\n" + self._headers()
+        self.connection.start_stream(200, headers, out)
+        if self.connection.paused:
+            self.client_slow(True)
+
+    def up_done(self) -> None:
+        self.upstream = None
+        meter = self._meter
+        if meter is None:
+            self._unary_done()
+        elif meter.done:
+            self.connection.end_stream(meter.finish())
+            self._settle("ok", 200)
+        else:
+            self._engine_failed("The engine ended its stream early.")
+
+    def up_lost(self, message: str, reached: bool) -> None:
+        self.upstream = None
+        if not self._started:
+            self._again()
+            return
+        self._engine_failed(f"The replica was lost: {message}.")
+
+    def _unary_done(self) -> None:
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        if self._status == 200:
+            self._first_byte()
+            self._started = True
+            headers = b"content-type: %b\r\n%b" % (self._content_type, self._headers())
+            self.connection.respond(200, headers, body)
+            self._settle("ok", 200, body)
+        elif self._status in _RETRIABLE:
+            self._again()
+        else:
+            error = errors.from_engine(self._status, body)
+            self._refuse(error, "upstream_error")
+
+    def _again(self) -> None:
+        """The replica failed before the client saw anything: elsewhere, if the router knows a place."""
+        self.plane.metrics.retries.add((self.service.name,))
+        self.decide(self.service.router.failed(self.request_id, self.plane.loop.time()))
+
+    def _engine_failed(self, message: str) -> None:
+        error = ApiError(502, "engine_error", message)
+        if self._started:
+            rest = self._meter.finish() if self._meter is not None else b""
+            closing = b"\n\n" if rest and not rest.endswith(b"\n\n") else b""
+            self.connection.end_stream(closing + error.event())
+            self._settle("engine_error", 200)
+        else:
+            self._refuse(error, "engine_error")
+
+    # ── what the client does (Handler) ────────────────────────────────────────────────────────────
+
+    def client_gone(self) -> None:
+        self._cancel_upstream()
+        self._settle("client_gone", 499)
+
+    def client_slow(self, slow: bool) -> None:
+        if self.upstream is not None and self._meter is not None:
+            self.upstream.pause(slow)
+
+    # ── the way out ───────────────────────────────────────────────────────────────────────────────
+
+    def _cancel_upstream(self) -> None:
+        self.gone = True
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            upstream.cancel()
+
+    def _refuse(self, error: ApiError, outcome: "Outcome") -> None:
+        self.connection.respond(error.status, error.headers() + self._headers(), error.body())
+        self._settle(outcome, error.status)
+
+    def _first_byte(self) -> None:
+        self._first_at = self.plane.loop.time()
+        self.service.router.first_byte(self.request_id, self._first_at)
+
+    def _overhead_s(self) -> float:
+        """Our own time: from the request's last byte to its first dispatch, without the wait in the queue, and from the
+        engine's head to ours (to the end of the body for a reply sent whole)."""
+        answered = self._first_at - self._head_at if self._head_at and self._meter is not None else 0.0
+        return self._decided_s + max(0.0, answered)
+
+    def _headers(self) -> bytes:
+        replica = self._replica
+        return (
+            b"x-request-id: %b\r\nx-roadbed-replica: %b\r\nx-roadbed-route: %b\r\nx-roadbed-overhead-ms: %.3f\r\n%b"
+            % (
+                self.request_id.encode(),
+                replica.id_bytes if replica is not None else b"",
+                self._route.encode(),
+                self._overhead_s() * 1000,
+                self.plane.limit_headers(self.caller) if self.caller.limited else b"",
+            )
+        )
+
+    def _settle(self, outcome: "Outcome", status: int, body: bytes = b"") -> None:
+        if self._settled:
+            return
+        self._settled = True
+        prompt, cached, completion, estimated = self._usage(outcome, body)
+        self.plane.settle(
+            self,
+            Settlement(
+                outcome=outcome,
+                status=status,
+                replica=self._replica.id if self._replica is not None else "",
+                num_tries=self._num_tries,
+                prompt_tokens=prompt,
+                cached_tokens=cached,
+                completion_tokens=completion,
+                estimated=estimated,
+                sent_at=self._sent_at,
+                first_at=self._first_at,
+                queued_s=self._waited_s,
+                overhead_s=self._overhead_s(),
+                predicted_s=self._predicted_s,
+                route=self._route,
+            ),
+        )
+
+    def _usage(self, outcome: "Outcome", body: bytes) -> tuple[int, int, int, bool]:
+        """(prompt, cached, completion tokens, estimated): the engine's numbers where it gave them, else our count."""
+        meter = self._meter
+        usage = meter.usage if meter is not None else usage_of(body) if body else None
+        if usage is not None:
+            return usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens or 0, False
+        if outcome in ("shed", "upstream_error") or not self._sent_at:
+            return 0, 0, 0, False
+        num_events = meter.num_events if meter is not None else 0
+        if outcome == "engine_error" and not num_events:
+            return 0, 0, 0, False
+        return self.prompt_tokens, 0, max(0, num_events), True
+
+
+class Settlement(msgspec.Struct, kw_only=True, gc=False):
+    """How a request ended. Loop times; 0 = never."""
+
+    outcome: "Outcome"
+    status: int
+    replica: str
+    num_tries: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    estimated: bool
+    sent_at: float
+    first_at: float
+    queued_s: float
+    overhead_s: float
+    predicted_s: float
+    route: str

@@ -1,0 +1,353 @@
+"""The data plane of one worker: every request enters in `handle` and leaves in `settle`.
+
+It owns the tables (what the control plane said), the routers, the account, the ledger and the metrics, and nothing
+else: sockets belong to `wire`, the life of one request to `Exchange`. All of it runs on one event loop, without tasks
+or locks on the way of a request.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from pathlib import Path
+from typing import Final
+
+from xxhash import xxh3_64_intdigest
+
+from roadbed.gateway import routes
+from roadbed.gateway.access import Caller, authenticate
+from roadbed.gateway.account import Account, Denied
+from roadbed.gateway.exchange import Exchange, Settlement
+from roadbed.gateway.ledger.record import Begin, End
+from roadbed.gateway.ledger.writer import Ledger
+from roadbed.gateway.metrics import Metrics
+from roadbed.gateway.openai import bodies
+from roadbed.gateway.openai.bodies import EndpointName, Parsed
+from roadbed.gateway.openai.errors import ApiError
+from roadbed.gateway.snapshot import ListenEntry
+from roadbed.gateway.tables import Service, Tables
+from roadbed.gateway.wire.server import Handler, Request, ServerConnection, WireLimits
+from roadbed.router.base import Decision, Features
+from roadbed.router.blocks import chain
+
+log = logging.getLogger(__name__)
+
+MIN_BYTES_PER_TOKEN: Final = 8
+"""No tokenizer in use averages more bytes per token over a whole prompt: beyond this a prompt cannot fit."""
+_PARSERS: Final = {
+    "chat": bodies.parse_chat,
+    "completions": bodies.parse_completion,
+    "embeddings": bodies.parse_embedding,
+}
+_ENDPOINTS: Final[dict[bytes, EndpointName]] = {
+    b"/v1/chat/completions": "chat",
+    b"/v1/completions": "completions",
+    b"/v1/embeddings": "embeddings",
+}
+_LIMIT_LINES: Final = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %dms\r\n"
+_TIERS: Final = {"priority": -2, "flex": 2}
+
+
+class Plane:
+    """Everything one worker needs to answer requests (the wire's App)."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        listen: ListenEntry,
+        account: Account,
+        ledger: Ledger,
+        run_dir: Path,
+        worker: int,
+    ) -> None:
+        self.loop = loop
+        self.worker = worker
+        self.run_dir = run_dir
+        self.limits = WireLimits(
+            listen.max_connections,
+            listen.max_header_bytes,
+            listen.max_body_bytes,
+            listen.header_timeout_s,
+            listen.body_timeout_s,
+            listen.idle_timeout_s,
+            listen.write_timeout_s,
+        )
+        self.connections: set[ServerConnection] = set()
+        self.draining = False
+        self.account = account
+        self.ledger = ledger
+        self.metrics = Metrics()
+        self.tables = Tables(loop, account, listen, seed=worker)
+        self.exchanges: dict[str, Exchange] = {}
+        self._boot = secrets.token_hex(6)
+        self._count = 0
+
+    # ── in ────────────────────────────────────────────────────────────────────────────────────────
+
+    def handle(self, request: Request, connection: ServerConnection) -> Handler | None:
+        """Answers one request, now or later."""
+        try:
+            endpoint = _ENDPOINTS.get(request.target)
+            if endpoint is None or request.method != b"POST":
+                return routes.handle(self, request, connection)
+            return self._infer(request, connection, endpoint)
+        except ApiError as error:
+            self.respond_error(connection, request, error)
+        except Exception:
+            log.exception("a request failed inside the gateway")
+            if connection.busy:
+                self.respond_error(connection, request, ApiError(500, "internal_error", "The gateway failed."))
+        return None
+
+    def _infer(self, request: Request, connection: ServerConnection, endpoint: EndpointName) -> Handler | None:
+        headers = request.headers
+        caller = authenticate(headers.get(b"authorization"), self.tables.callers, "inference")
+        parsed = _PARSERS[endpoint](request.body)
+        service = self.service_for(parsed.model, caller, endpoint)
+        router = service.router
+        num_bytes = len(parsed.prompt) + len(parsed.prefix)
+        prompt_tokens = router.prompt_tokens(num_bytes)
+        if service.context_tokens and num_bytes > service.context_tokens * MIN_BYTES_PER_TOKEN:
+            raise ApiError(
+                400,
+                "context_length_exceeded",
+                f"This prompt of {num_bytes} bytes cannot fit the model's context of {service.context_tokens} tokens.",
+                param="input" if endpoint == "embeddings" else "prompt" if endpoint == "completions" else "messages",
+            )
+        request_id = self.next_id()
+        exchange = Exchange(self, connection, request, endpoint, caller, service, parsed, request_id, prompt_tokens)
+        output_tokens = router.output_tokens(parsed.max_tokens) * parsed.num_choices
+        if caller.limited:
+            self._reserve(caller, exchange, prompt_tokens + output_tokens)
+        self.exchanges[request_id] = exchange
+        self.ledger.begin(
+            Begin(
+                request_id,
+                time.time(),
+                caller.key.id,
+                caller.key.tenant,
+                parsed.model,
+                service.name,
+                endpoint,
+                prompt_tokens,
+            )
+        )
+        features = self._features(exchange, output_tokens, num_bytes)
+        exchange.decide(router.arrive(features, self.loop.time()))
+        return exchange
+
+    def service_for(self, model: str, caller: Caller, capability: str) -> Service:
+        """The service of a model name. Raises ApiError 404 or 403."""
+        service = self.tables.models.get(model)
+        if service is None:
+            raise ApiError(
+                404, "model_not_found", f"The model '{model}' does not exist. GET /v1/models lists them.", param="model"
+            )
+        if caller.models and model not in caller.models:
+            raise ApiError(403, "model_not_allowed", f"This API key may not use the model '{model}'.", param="model")
+        if service.capabilities and capability not in service.capabilities:
+            raise ApiError(
+                400, "unsupported_endpoint", f"The model '{model}' does not support this endpoint.", param="model"
+            )
+        return service
+
+    def _reserve(self, caller: Caller, exchange: Exchange, num_tokens: int) -> None:
+        denied = self.account.reserve(caller.limits, time.time(), tokens=num_tokens)
+        if denied is not None:
+            self.metrics.limited.add((denied.reason, denied.owner))
+            raise limit_error(denied)
+        exchange.reserved_tokens = num_tokens
+
+    def _features(self, exchange: Exchange, output_tokens: int, num_bytes: int) -> Features:
+        headers = exchange.request.headers
+        parsed, service = exchange.parsed, exchange.service
+        router = service.router
+        seed = xxh3_64_intdigest(parsed.prefix, xxh3_64_intdigest(parsed.model.encode()))
+        return Features(
+            request_id=exchange.request_id,
+            blocks=chain(memoryview(parsed.prompt), seed, router.block_bytes),
+            block_tokens=router.block_tokens,
+            prompt_tokens=exchange.prompt_tokens,
+            output_tokens=output_tokens,
+            priority=_priority(headers, parsed, service.entry.priority),
+            session=_session(headers, parsed),
+            slo_ttft_s=_milliseconds(headers, b"x-slo-ttft-ms", service.entry.slo_ttft_s),
+            slo_tpot_s=_milliseconds(headers, b"x-slo-tpot-ms", service.entry.slo_tpot_s),
+            prompt_bytes=num_bytes,
+            stream=parsed.stream,
+        )
+
+    # ── out ───────────────────────────────────────────────────────────────────────────────────────
+
+    def settle(self, exchange: Exchange, end: Settlement) -> None:
+        """A request is over: ledger, limits, router and metrics, together and once."""
+        now = self.loop.time()
+        wall = time.time()
+        caller, service, request_id = exchange.caller, exchange.service, exchange.request_id
+        price = service.entry.price
+        cost_pico = (
+            (end.prompt_tokens - end.cached_tokens) * price.input_pico
+            + end.cached_tokens * price.cached_input_pico
+            + end.completion_tokens * price.output_pico
+        )
+        received = exchange.request.received_at
+        ttft_s = end.first_at - received if end.first_at else 0.0
+        self.ledger.end(
+            End(
+                request_id,
+                wall,
+                end.outcome,
+                end.status,
+                end.replica,
+                end.num_tries,
+                end.prompt_tokens,
+                end.cached_tokens,
+                end.completion_tokens,
+                end.estimated,
+                ttft_s,
+                now - received,
+                end.overhead_s,
+                end.route,
+                cost_pico,
+            )
+        )
+        self.exchanges.pop(request_id, None)
+        if caller.limited:
+            actual = end.prompt_tokens + end.completion_tokens
+            self.account.settle(
+                caller.limits, wall, reserved_tokens=exchange.reserved_tokens, actual_tokens=actual, cost_pico=cost_pico
+            )
+        self._measure(exchange, end, ttft_s, now - received)
+        decisions = service.router.finish(
+            request_id,
+            now,
+            outcome_ok=end.outcome == "ok",
+            prompt_tokens=0 if end.estimated else end.prompt_tokens,
+            cached_tokens=None if end.estimated else end.cached_tokens,
+            completion_tokens=end.completion_tokens,
+        )
+        if decisions:
+            self.carry_out(decisions)
+
+    def carry_out(self, decisions: list[Decision]) -> None:
+        """Decisions about waiting requests."""
+        for decision in decisions:
+            exchange = self.exchanges.get(decision.request_id)
+            if exchange is not None:
+                exchange.decide(decision)
+
+    def _measure(self, exchange: Exchange, end: Settlement, ttft_s: float, total_s: float) -> None:
+        metrics, name = self.metrics, exchange.service.name
+        labels = (name,)
+        metrics.requests.add((name, exchange.endpoint, str(end.status)))
+        metrics.outcomes.add((name, end.outcome))
+        metrics.overhead.observe(labels, end.overhead_s)
+        metrics.queue.observe(labels, end.queued_s)
+        metrics.request.observe(labels, total_s)
+        if end.prompt_tokens:
+            metrics.tokens.add((name, "prompt"), end.prompt_tokens)
+            metrics.tokens.add((name, "cached"), end.cached_tokens)
+            metrics.tokens.add((name, "completion"), end.completion_tokens)
+        if ttft_s and exchange.parsed.stream:
+            metrics.ttft.observe(labels, ttft_s)
+            if end.completion_tokens > 1:
+                metrics.tpot.observe(labels, (total_s - ttft_s) / (end.completion_tokens - 1))
+
+    def respond_error(self, connection: ServerConnection, request: Request, error: ApiError) -> None:
+        """Refuses a request that never became an exchange."""
+        self.metrics.requests.add(("", _ENDPOINTS.get(request.target, "other"), str(error.status)))
+        connection.respond(
+            error.status, error.headers() + b"x-request-id: %b\r\n" % self.next_id().encode(), error.body()
+        )
+
+    def refuse(self, connection: ServerConnection, status: int, code: str, message: str) -> bytes:
+        """Body for bytes that are no acceptable request."""
+        self.metrics.requests.add(("", "malformed", str(status)))
+        return ApiError(status, code, message).body()
+
+    def next_id(self) -> str:
+        """A request id, unique across workers and restarts."""
+        self._count += 1
+        return f"req_{self._boot}{self._count:08x}"
+
+    def limit_headers(self, caller: Caller) -> bytes:
+        """x-ratelimit-* lines: the tightest of key and tenant."""
+        state = self.account.rate_state(caller.limits, time.time())
+        lines = b""
+        for name, limit, left, reset_s in (
+            (b"requests", state.limit_requests, state.remaining_requests, state.reset_requests_s),
+            (b"tokens", state.limit_tokens, state.remaining_tokens, state.reset_tokens_s),
+        ):
+            if limit is not None:
+                lines += _LIMIT_LINES % (name, limit, name, left, name, int(reset_s * 1000))
+        return lines
+
+    # ── time ──────────────────────────────────────────────────────────────────────────────────────
+
+    def tick(self) -> None:
+        """Every 50 ms, more often while requests wait: deadlines and capacity freed by other workers."""
+        now = self.loop.time()
+        for service in self.tables.ticking():
+            decisions = service.router.tick(now)
+            if decisions:
+                self.carry_out(decisions)
+
+    def sweep(self) -> None:
+        """Once a second: deadlines of connections, stalled engines, gauges, saved metrics."""
+        now = self.loop.time()
+        for connection in list(self.connections):
+            connection.sweep(now)
+        self.tables.sweep(now)
+        metrics = self.metrics
+        metrics.connections[()] = len(self.connections)
+        metrics.open_requests[()] = len(self.exchanges)
+        metrics.inflight.clear()
+        metrics.queued.clear()
+        metrics.replicas_ready.clear()
+        for name, service in self.tables.services.items():
+            metrics.queued[(name,)] = service.router.num_waiting
+            metrics.replicas_ready[(name,)] = sum(not r.info.draining for r in service.router.replicas)
+            for replica in service.router.replicas:
+                metrics.inflight[name, replica.info.id] = replica.own_requests
+        metrics.save(self.run_dir / f"metrics-{self.worker}.json")
+
+
+def limit_error(denied: Denied) -> ApiError:
+    """A refused reservation, in words."""
+    if denied.reason == "budget":
+        message = f"The monthly budget of this {denied.owner} is used up."
+        return ApiError(429, "insufficient_quota", message, error_type="insufficient_quota")
+    unit = {"requests": "requests per minute", "tokens": "tokens per minute", "concurrency": "concurrent requests"}
+    message = f"Rate limit reached for this {denied.owner}: {denied.limit} {unit[denied.reason]}."
+    if denied.too_large:
+        return ApiError(429, "request_too_large", f"{message} This request alone needs more; it will never fit.")
+    return ApiError(429, "rate_limit_exceeded", message, retry_after_s=denied.retry_after_s or 1.0)
+
+
+def _priority(headers: dict[bytes, bytes], parsed: Parsed, default: int) -> int:
+    text = headers.get(b"x-roadbed-priority")
+    if text is None:
+        shift = _TIERS.get(parsed.service_tier, 0) if parsed.service_tier is not None else 0
+        return min(9, max(1, default + shift))
+    if not text.isdigit() or not 1 <= int(text[:2]) <= 9:
+        raise ApiError(400, "invalid_header", "'x-roadbed-priority' must be 1 (first) to 9 (last).")
+    return int(text)
+
+
+def _session(headers: dict[bytes, bytes], parsed: Parsed) -> str | None:
+    text = headers.get(b"x-session-id")
+    return text[:128].decode("latin-1") if text else parsed.session
+
+
+def _milliseconds(headers: dict[bytes, bytes], name: bytes, default_s: float | None) -> float | None:
+    text = headers.get(name)
+    if text is None:
+        return default_s
+    try:
+        value_ms = float(text)
+    except ValueError:
+        value_ms = -1.0
+    if not 0 < value_ms < 1e9:
+        raise ApiError(400, "invalid_header", f"'{name.decode()}' must be a positive number of milliseconds.")
+    return value_ms / 1000

@@ -1,0 +1,160 @@
+"""The snapshot, turned into what the hot path looks things up in. Rebuilt on a change; state that learns is kept."""
+
+import asyncio
+import random
+import ssl
+
+from roadbed.gateway import access
+from roadbed.gateway.access import Caller
+from roadbed.gateway.snapshot import ListenEntry, ReplicaEntry, ServiceEntry, Snapshot
+from roadbed.gateway.wire.upstream import Pool
+from roadbed.router.account import AccountView
+from roadbed.router.base import ReplicaInfo
+from roadbed.router.core import RouterCore
+
+
+class Replica:
+    """Where a request is sent."""
+
+    __slots__ = ("base_path", "entry", "head", "id", "id_bytes", "pool", "upstream_model")
+
+    def __init__(self, entry: ReplicaEntry, pool: Pool) -> None:
+        self.entry = entry
+        self.pool = pool
+        self.id = entry.id
+        self.id_bytes = entry.id.encode()
+        self.base_path = entry.base_path.encode()
+        self.upstream_model = entry.upstream_model
+        port = b"" if entry.port == (443 if entry.tls else 80) else b":%d" % entry.port
+        self.head = b"host: %b%b\r\ncontent-type: application/json\r\n" % (entry.host.encode(), port)
+        if entry.api_key is not None:
+            self.head += b"authorization: Bearer %b\r\n" % entry.api_key.encode()
+
+
+class Service:
+    """A model as this worker serves it. `replicas` is by slot and keeps departed ones until they are idle."""
+
+    __slots__ = ("capabilities", "context_tokens", "entry", "name", "policy", "replicas", "router")
+
+    def __init__(self, entry: ServiceEntry, router: RouterCore) -> None:
+        self.entry = entry
+        self.name = entry.name
+        self.policy = entry.policy
+        self.router = router
+        self.replicas: dict[int, Replica] = {}
+        self.context_tokens = 0
+        self.capabilities: frozenset[str] = frozenset()
+
+
+class Tables:
+    """Everything of one snapshot."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, account: AccountView, listen: ListenEntry, seed: int) -> None:
+        self._loop = loop
+        self._account = account
+        self._listen = listen
+        self._random = random.Random(seed)
+        self._pools: dict[tuple[str, int, bool], Pool] = {}
+        self.services: dict[str, Service] = {}
+        self.models: dict[str, Service] = {}
+        self.callers: dict[bytes, Caller] = {}
+        self._departed: list[Service] = []
+        self.version = -1
+
+    def apply(self, snapshot: Snapshot, now: float) -> None:
+        """Swaps in a snapshot: services keep their routers as long as the name stays. Waiting requests are looked at
+        by the next tick, those of a service that left run into their deadline."""
+        services: dict[str, Service] = {}
+        models: dict[str, Service] = {}
+        for entry in snapshot.services:
+            service = self._service(entry)
+            self._set_replicas(service, entry, now)
+            services[entry.name] = service
+            for model in entry.models:
+                models.setdefault(model, service)
+        for name in self.services.keys() - services.keys():
+            departed = self.services[name]
+            departed.router.set_replicas([], now)
+            if departed.router.num_live or departed.router.num_waiting:
+                self._departed.append(departed)
+        self.services, self.models = services, models
+        self.callers = access.callers(snapshot)
+        self.version = snapshot.version
+        self._departed = [service for service in self._departed if service.router.num_live]
+        self._drop_unused_pools()
+
+    def _service(self, entry: ServiceEntry) -> Service:
+        known = self.services.get(entry.name)
+        if known is not None:
+            known.entry = entry
+            known.policy = entry.policy
+            known.router.configure(policy=entry.policy, max_queue=entry.max_queue, max_wait_s=entry.max_wait_s)
+            return known
+        router = RouterCore(
+            account=self._account,
+            policy=entry.policy,
+            seed=self._random.getrandbits(32),
+            max_queue=entry.max_queue,
+            max_wait_s=entry.max_wait_s,
+            publish_news=self._listen.num_workers > 1,
+        )
+        return Service(entry, router)
+
+    def _set_replicas(self, service: Service, entry: ServiceEntry, now: float) -> None:
+        infos = []
+        for replica in entry.replicas:
+            known = service.replicas.get(replica.slot)
+            if known is None or known.entry != replica:
+                service.replicas[replica.slot] = Replica(replica, self._pool(replica))
+            infos.append(
+                ReplicaInfo(
+                    id=replica.id,
+                    slot=replica.slot,
+                    max_concurrency=replica.max_concurrency,
+                    kv_tokens=replica.kv_tokens,
+                    draining=replica.draining,
+                )
+            )
+        live = [replica for replica in entry.replicas if not replica.draining]
+        service.context_tokens = max((replica.context_tokens for replica in live), default=0)
+        service.capabilities = frozenset(c for replica in live for c in replica.capabilities)
+        service.router.set_replicas(infos, now)
+
+    def _pool(self, entry: ReplicaEntry) -> Pool:
+        where = (entry.host, entry.port, entry.tls)
+        pool = self._pools.get(where)
+        if pool is None:
+            pool = self._pools[where] = Pool(
+                self._loop,
+                entry.host,
+                entry.port,
+                ssl=ssl.create_default_context() if entry.tls else None,
+                connect_timeout_s=self._listen.upstream_connect_timeout_s,
+                idle_timeout_s=self._listen.upstream_idle_timeout_s,
+            )
+        return pool
+
+    def _drop_unused_pools(self) -> None:
+        """Closes idle connections to engines that left; a request under way keeps its own."""
+        used = {
+            (replica.entry.host, replica.entry.port, replica.entry.tls)
+            for service in self.services.values()
+            for replica in service.replicas.values()
+            if any(replica.entry.id == entry.id for entry in service.entry.replicas)
+        }
+        for where in self._pools.keys() - used:
+            self._pools.pop(where).retire()
+
+    def ticking(self) -> list[Service]:
+        """Services whose routers need `tick`, those that left with work under way included."""
+        return [*self.services.values(), *self._departed]
+
+    def sweep(self, now: float) -> None:
+        """Once a second: stalled engines."""
+        for pool in self._pools.values():
+            pool.sweep(now)
+
+    def close(self) -> None:
+        """Drops all upstream connections."""
+        for pool in self._pools.values():
+            pool.close()
