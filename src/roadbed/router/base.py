@@ -30,6 +30,10 @@ class Features(msgspec.Struct, kw_only=True):
     slo_tpot_s: float | None = None
     deadline: float | None = None
     """Absolute; when waiting beyond it is pointless."""
+    prompt_bytes: int = 0
+    """Bytes the estimate `prompt_tokens` was made from; 0 = unknown, then the tokens-per-byte ratio learns nothing."""
+    stream: bool = True
+    """False when the first byte comes with the whole answer: its arrival then says nothing about prefill alone."""
 
 
 class ReplicaInfo(msgspec.Struct, frozen=True, kw_only=True):

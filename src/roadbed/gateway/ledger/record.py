@@ -48,3 +48,51 @@ class End(msgspec.Struct, frozen=True, tag="e", array_like=True):
     """The router's reason."""
     cost_pico: int = 0
     """1e-12 CNY"""
+
+
+class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One settled request: Begin and End in one. `request_id` is its key in the store."""
+
+    request_id: str
+    began_at: float
+    ended_at: float
+    key_id: str
+    tenant: str
+    model: str
+    service: str
+    endpoint: str
+    batch: bool
+    outcome: Outcome
+    status: int
+    replica: str
+    num_tries: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    estimated: bool
+    ttft_s: float
+    total_s: float
+    overhead_s: float
+    route: str
+    cost_pico: int
+
+
+def settle(begin: Begin, end: End) -> UsageRow:
+    """The row of a request that ended."""
+    return UsageRow(
+        request_id=begin.request_id, began_at=begin.at, ended_at=end.at, key_id=begin.key_id, tenant=begin.tenant,
+        model=begin.model, service=begin.service, endpoint=begin.endpoint, batch=begin.batch, outcome=end.outcome,
+        status=end.status, replica=end.replica, num_tries=end.num_tries, prompt_tokens=end.prompt_tokens,
+        cached_tokens=end.cached_tokens, completion_tokens=end.completion_tokens, estimated=end.estimated,
+        ttft_s=end.ttft_s, total_s=end.total_s, overhead_s=end.overhead_s, route=end.route, cost_pico=end.cost_pico,
+    )  # fmt: skip
+
+
+def settle_lost(begin: Begin) -> UsageRow:
+    """The row of a request whose worker died: the prompt as estimated, free of charge, as we cannot say what it got."""
+    end = End(
+        request_id=begin.request_id, at=begin.at, outcome="worker_lost", status=0, replica="", num_tries=0,
+        prompt_tokens=begin.prompt_tokens_estimate, cached_tokens=0, completion_tokens=0, estimated=True, ttft_s=0.0,
+        total_s=0.0, overhead_s=0.0, route="",
+    )  # fmt: skip
+    return settle(begin, end)

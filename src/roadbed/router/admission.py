@@ -1,0 +1,102 @@
+"""Requests waiting for a replica: bounded, ordered by priority, then deadline, then arrival, and no one starves.
+
+Time is cut into steps of AGEING_S. A request's level is its arrival step plus its priority, and lower levels go first:
+so priority 1 overtakes priority 9 only when it arrived less than eight steps later. Levels never change while waiting,
+which is what lets a plain heap keep the order.
+"""
+
+import heapq
+from collections.abc import Iterator
+
+import msgspec
+
+from roadbed.router.base import Features
+
+AGEING_S = 2.0
+"""Waiting this long is worth one priority."""
+
+
+class Waiting(msgspec.Struct, kw_only=True):
+    """A request in the queue. `tried` are slots that failed it already."""
+
+    features: Features
+    arrived_at: float
+    deadline: float
+    tried: set[int] = msgspec.field(default_factory=set)
+    sequence: int = 0
+    """Order of first arrival in the queue; kept when the queue puts it back."""
+
+    def level(self) -> int:
+        return int(self.arrived_at // AGEING_S) + self.features.priority
+
+
+class WaitQueue:
+    """At most `max_queue` requests; removal is lazy, so heaps hold up to twice the live ones."""
+
+    def __init__(self, max_queue: int) -> None:
+        self.max_queue = max_queue
+        self._live: dict[str, tuple[Waiting, int]] = {}
+        self._order: list[tuple[int, float, int, str]] = []
+        self._deadlines: list[tuple[float, int, str]] = []
+        self._sequence = 0
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._live
+
+    @property
+    def full(self) -> bool:
+        return len(self._live) >= self.max_queue
+
+    def push(self, waiting: Waiting) -> None:
+        """Raises ValueError when full or the id waits already: the caller decides whom to shed."""
+        request_id = waiting.features.request_id
+        if self.full or request_id in self._live:
+            raise ValueError(f"cannot queue {request_id}: the queue is full or has it")
+        if not waiting.sequence:
+            self._sequence += 1
+            waiting.sequence = self._sequence
+        sequence = waiting.sequence
+        self._live[request_id] = (waiting, sequence)
+        heapq.heappush(self._order, (waiting.level(), waiting.deadline, sequence, request_id))
+        heapq.heappush(self._deadlines, (waiting.deadline, sequence, request_id))
+        if len(self._order) > 2 * len(self._live) + 64:
+            self._compact()
+
+    def pop(self) -> Waiting | None:
+        """Takes out the first."""
+        while self._order:
+            _, _, sequence, request_id = heapq.heappop(self._order)
+            if self._is_live(request_id, sequence):
+                return self._live.pop(request_id)[0]
+        return None
+
+    def remove(self, request_id: str) -> Waiting | None:
+        """Takes out one by id; None when it does not wait."""
+        found = self._live.pop(request_id, None)
+        return found[0] if found else None
+
+    def expire(self, now: float) -> Iterator[Waiting]:
+        """Takes out everyone whose deadline has come."""
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, sequence, request_id = heapq.heappop(self._deadlines)
+            if self._is_live(request_id, sequence):
+                yield self._live.pop(request_id)[0]
+
+    def last(self) -> Waiting | None:
+        """Who would go last; O(n), asked only when the queue is full."""
+        if not self._live:
+            return None
+        return max(self._live.values(), key=lambda entry: (entry[0].level(), entry[0].deadline, entry[1]))[0]
+
+    def _is_live(self, request_id: str, sequence: int) -> bool:
+        found = self._live.get(request_id)
+        return found is not None and found[1] == sequence
+
+    def _compact(self) -> None:
+        self._order = [entry for entry in self._order if self._is_live(entry[3], entry[2])]
+        self._deadlines = [entry for entry in self._deadlines if self._is_live(entry[2], entry[1])]
+        heapq.heapify(self._order)
+        heapq.heapify(self._deadlines)

@@ -1,0 +1,23 @@
+"""Chained block hashes of a prompt: equal hash at position i means equal bytes up to the end of block i.
+
+Bytes are hashed, not tokens: the gateway never tokenises. The price is that a block boundary is not a token boundary,
+so a match says "about this many tokens" (Features.block_tokens each), which is all a cost in seconds needs.
+"""
+
+from xxhash import xxh3_64_intdigest
+
+
+def chain(data: bytes | memoryview, seed: int, block_bytes: int) -> list[int]:
+    """Hashes of the full blocks of `data`, first to last; a partial last block has none.
+
+    `seed` separates what must not share a cache (another model, another adapter); the previous hash seeds the next.
+    About 0.1 µs per block of 256 bytes. Raises ValueError when block_bytes < 1.
+    """
+    if block_bytes < 1:
+        raise ValueError(f"block_bytes must be at least 1, not {block_bytes}")
+    hashes: list[int] = []
+    previous = seed
+    for end in range(block_bytes, len(data) + 1, block_bytes):
+        previous = xxh3_64_intdigest(data[end - block_bytes : end], previous)
+        hashes.append(previous)
+    return hashes

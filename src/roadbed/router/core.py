@@ -1,0 +1,370 @@
+"""The router of one service in one worker: events in, decisions out.
+
+    arrive ──▶ go ──▶ first_byte ──▶ finish          counted in the account from go to finish, exactly
+       │        └───▶ failed ──▶ go elsewhere | wait | shed
+       ├─────▶ wait ──▶ go | shed                    returned by a later finish, cancel or tick
+       └─────▶ shed
+
+Pure: every method takes the time, ties are broken by an injected generator, and the shared account is an interface.
+The same stream of events gives the same decisions. Nothing is unbounded: the queue by `max_queue`, waits by a
+deadline, the prefix index by the engines' KV capacity, sessions by number and age.
+"""
+
+import heapq
+import random
+from collections.abc import Sequence
+
+from roadbed.router.account import AccountView
+from roadbed.router.admission import Waiting, WaitQueue
+from roadbed.router.base import Decision, Features, ReplicaInfo, ReplicaReport
+from roadbed.router.estimate import ServiceModel
+from roadbed.router.live import Live, Outcome, learn
+from roadbed.router.policies import Context, create
+from roadbed.router.pool import Pool
+from roadbed.router.replica import Replica
+from roadbed.router.sessions import SessionMap, Visit
+
+_LONGEST_RETRY_S = 600.0
+_SHORT_OUTPUT_TOKENS = 512
+
+
+class RouterCore:
+    """All state of one service's routing in one worker."""
+
+    def __init__(
+        self,
+        *,
+        account: AccountView,
+        policy: str = "roadbed",
+        seed: int = 0,
+        max_queue: int = 512,
+        max_wait_s: float = 30.0,
+        block_bytes: int = 256,
+        publish_news: bool = False,
+    ) -> None:
+        """`publish_news`: keep what was inserted into the prefix index for `drain_news` (several workers)."""
+        self.service = ServiceModel()
+        self.block_bytes = block_bytes
+        self._pool = Pool(account)
+        self._policy = create(policy)
+        self._rng = random.Random(seed)
+        self._max_wait_s = max_wait_s
+        self._queue = WaitQueue(max_queue)
+        self._live: dict[str, Live] = {}
+        self._sessions = SessionMap()
+        self._pending: list[Decision] = []
+        self._expected: list[tuple[float, str]] = []
+        self._publish_news = publish_news
+        self._news: list[tuple[int, list[int]]] = []
+
+    # --- what the gateway needs to make Features -------------------------------------------------------------------
+
+    @property
+    def block_tokens(self) -> float:
+        """Estimated tokens of one prompt block."""
+        return self.block_bytes * self.service.tokens_per_byte
+
+    def prompt_tokens(self, num_bytes: int) -> int:
+        """Estimated tokens of a prompt of so many bytes; at least 1."""
+        return max(1, round(num_bytes * self.service.tokens_per_byte))
+
+    def output_tokens(self, max_tokens: int | None) -> int:
+        """Expected output: the service's running mean, or max_tokens where that is smaller."""
+        mean = max(1, round(self.service.mean_output_tokens))
+        return mean if max_tokens is None else min(max_tokens, mean)
+
+    # --- state ----------------------------------------------------------------------------------------------------
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests in the queue. While > 0, call `tick` every few ms: other workers may free capacity."""
+        return len(self._queue)
+
+    @property
+    def num_live(self) -> int:
+        return len(self._live)
+
+    @property
+    def replicas(self) -> Sequence[Replica]:
+        """Every replica of the last `set_replicas`, in slot order; read-only, for metrics and the console."""
+        return self._pool.present
+
+    @property
+    def num_prefix_blocks(self) -> int:
+        return len(self._pool.prefix)
+
+    def configure(self, *, policy: str, max_queue: int, max_wait_s: float) -> None:
+        """Takes over changed settings; waiting requests keep their deadlines. Raises UsageError on unknown policy."""
+        if policy != self._policy.name:
+            self._policy = create(policy)
+        self._queue.max_queue = max_queue
+        self._max_wait_s = max_wait_s
+
+    def set_replicas(self, replicas: Sequence[ReplicaInfo], now: float) -> None:
+        """The replicas there are. Draining ones and those missing get nothing new; what they run is released as it
+        ends. A known slot with another id is a new replica. Waiting requests are looked at by the next `tick`."""
+        self._pool.set(replicas, self.block_tokens, now)
+
+    def report(self, slot: int, report: ReplicaReport, now: float) -> None:
+        """The engine's own count; unknown slots and stale reports are ignored."""
+        replica = self._pool.by_slot.get(slot)
+        if replica is not None and replica.present:
+            self._pool.refresh()
+            replica.take_report(report, now)
+
+    def suspect(self, slot: int, now: float) -> None:
+        """A replica failed in some other way (broke a stream): nothing new to it for a moment."""
+        self._pool.suspect(slot, now)
+
+    # --- life of a request -----------------------------------------------------------------------------------------
+
+    def arrive(self, features: Features, now: float) -> Decision:
+        """go, wait or shed. Raises ValueError when the request id is in flight or waiting already."""
+        request_id = features.request_id
+        if request_id in self._live or request_id in self._queue:
+            raise ValueError(f"request {request_id} is already in flight")
+        deadline = now + self._max_wait_s
+        if features.deadline is not None and features.deadline < deadline:
+            deadline = features.deadline
+        waiting = Waiting(features=features, arrived_at=now, deadline=deadline)
+        if not len(self._queue):
+            decision = self._dispatch(waiting, now)
+            if decision is not None:
+                return decision
+        return self._wait(waiting, now)
+
+    def first_byte(self, request_id: str, now: float) -> None:
+        """The replica answered: its prefill is over. Unknown ids and repeats are ignored."""
+        live = self._live.get(request_id)
+        if live is None or live.first_byte_at:
+            return
+        live.first_byte_at = now
+        replica = self._pool.by_slot[live.slot]
+        if replica.backoff_s:
+            self._pool.trust(replica, now)
+        self._release_prefill(live, replica)
+
+    def finish(
+        self,
+        request_id: str,
+        now: float,
+        *,
+        outcome_ok: bool,
+        prompt_tokens: int = 0,
+        cached_tokens: int | None = None,
+        completion_tokens: int = 0,
+    ) -> list[Decision]:
+        """The request is over, however: released exactly once, repeats are ignored. Returns decisions for waiting
+        ones. Learns only from outcome_ok; prompt_tokens 0 and cached_tokens None mean the engine did not say."""
+        live = self._live.pop(request_id, None)
+        if live is None:
+            return self.cancel(request_id, now)
+        replica = self._pool.by_slot[live.slot]
+        if outcome_ok:
+            outcome = Outcome(
+                prompt_tokens=prompt_tokens, cached_tokens=cached_tokens, completion_tokens=completion_tokens
+            )
+            learn(live, replica, self.service, self._pool.prefix, outcome, now)
+            self._pool.account.count(live.slot, prompt_tokens, cached_tokens or 0, completion_tokens)
+            self._remember_session(live, prompt_tokens, completion_tokens, now)
+        self._release(live, replica)
+        return self._drain(now)
+
+    def failed(self, request_id: str, now: float) -> Decision:
+        """The replica was lost before the first byte: choose another that has not failed this request.
+
+        wait when all of those are full; shed with reason `no_replica` when there are none.
+        """
+        live = self._live.pop(request_id, None)
+        if live is None:
+            return Decision(request_id=request_id, kind="shed", reason="unknown_request")
+        self._release(live, self._pool.by_slot[live.slot])
+        self._pool.suspect(live.slot, now)
+        waiting = live.waiting
+        waiting.tried.add(live.slot)
+        if not self._pool.any_untried(waiting.tried):
+            return self._shed(waiting, "no_replica")
+        return self._dispatch(waiting, now) or self._wait(waiting, now)
+
+    def cancel(self, request_id: str, now: float) -> list[Decision]:
+        """The client left, before or after dispatch; no decision about it follows."""
+        if self._queue.remove(request_id) is None:
+            live = self._live.pop(request_id, None)
+            if live is not None:
+                self._release(live, self._pool.by_slot[live.slot])
+        self._pending = [decision for decision in self._pending if decision.request_id != request_id]
+        return self._drain(now)
+
+    def tick(self, now: float) -> list[Decision]:
+        """Deadlines, capacity freed by others, suspects forgiven. Call every ≈50 ms, more often while any wait."""
+        self._pool.forgive(now)
+        while self._expected and self._expected[0][0] <= now:
+            live = self._live.get(heapq.heappop(self._expected)[1])
+            if live is not None and not live.first_byte_at:
+                self._release_prefill(live, self._pool.by_slot[live.slot])
+        for waiting in self._queue.expire(now):
+            self._pending.append(self._shed(waiting, "deadline" if self._pool.present else "no_replica"))
+        return self._drain(now)
+
+    # --- prefix news ----------------------------------------------------------------------------------------------
+
+    def drain_news(self) -> list[tuple[int, list[int]]]:
+        """(slot, blocks) dispatched since the last call, for the other workers."""
+        news, self._news = self._news, []
+        return news
+
+    def prefix_news(self, slot: int, blocks: Sequence[int], now: float, *, removed: bool = False) -> None:
+        """Blocks another worker sent to a replica, or an engine's cache events; unknown slots are ignored."""
+        replica = self._pool.by_slot.get(slot)
+        if replica is None or not replica.present:
+            return
+        if removed:
+            self._pool.prefix.removed(replica.bit, blocks)
+        else:
+            self._pool.prefix.stored(replica.bit, blocks, now)
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _dispatch(self, waiting: Waiting, now: float) -> Decision | None:
+        """go, already counted; None when no replica has room."""
+        features, pool = waiting.features, self._pool
+        candidates = pool.candidates(features.prompt_tokens + features.output_tokens, waiting.tried)
+        if not candidates:
+            return None
+        prefix = pool.prefix
+        uses_prefix = self._policy.uses_prefix and bool(features.blocks)
+        matched_blocks = prefix.match(features.blocks) if uses_prefix else [0] * len(prefix.lrus)
+        sticky_slot, sticky_tokens = self._stickiness(features, matched_blocks, now)
+        context = Context(now, matched_blocks, prefix, sticky_slot, sticky_tokens, len(self._queue), self._rng)
+        choice = self._policy.choose(features, candidates, context)
+        replica = candidates[choice.pick]
+        touched: Sequence[float] = ()
+        if uses_prefix:
+            touched = self._insert(replica, features.blocks, matched_blocks[replica.bit], now)
+
+        prefill = features.prompt_tokens - choice.matched_tokens
+        live = Live(
+            waiting=waiting,
+            slot=replica.slot,
+            bit=replica.bit,
+            dispatched_at=now,
+            prefill=prefill,
+            context=prefill + features.output_tokens,
+            decode=features.output_tokens,
+            ahead_tokens=replica.prefill,
+            num_running=replica.num_running,
+            matched_tokens=choice.matched_tokens,
+            touched=touched,
+        )
+        self._live[features.request_id] = live
+        pool.charge(replica, live.prefill, live.context, live.decode, 1)
+        if not features.stream:
+            heapq.heappush(self._expected, (now + choice.ttft_s, features.request_id))
+        return Decision(
+            request_id=features.request_id,
+            kind="go",
+            reason=choice.reason,
+            replica=replica.info.id,
+            slot=replica.slot,
+            predicted_ttft_s=choice.ttft_s,
+            matched_tokens=choice.matched_tokens,
+        )
+
+    def _insert(self, replica: Replica, blocks: Sequence[int], num_matched: int, now: float) -> Sequence[float]:
+        """Believes the prompt to be on its replica from now on; returns the matched blocks' earlier touches."""
+        prefix = self._pool.prefix
+        touched = prefix.touched_at(replica.bit, blocks[:num_matched])
+        prefix.observe_reuse(num_matched, len(blocks), now - touched[-1] if touched else 0.0)
+        news = prefix.insert(replica.bit, blocks, now)
+        if news and self._publish_news:
+            self._news.append((replica.slot, news))
+        return touched
+
+    def _stickiness(self, features: Features, matched_blocks: Sequence[int], now: float) -> tuple[int, int]:
+        """(slot of the session's last turn or −1, tokens cached there if this request continues that turn)."""
+        visit = self._sessions.get(features.session, now) if features.session is not None else None
+        if visit is None:
+            return -1, 0
+        replica = self._pool.by_slot.get(visit.slot)
+        if replica is None or not replica.present:
+            return -1, 0
+        continues = matched_blocks[replica.bit] >= visit.num_blocks and features.prompt_tokens >= visit.tokens // 2
+        return visit.slot, min(visit.tokens, features.prompt_tokens - 1) if continues else 0
+
+    def _remember_session(self, live: Live, prompt_tokens: int, completion_tokens: int, now: float) -> None:
+        features = live.waiting.features
+        if features.session is not None:
+            tokens = (prompt_tokens or features.prompt_tokens) + completion_tokens
+            self._sessions.put(features.session, Visit(live.slot, len(features.blocks), tokens, now))
+
+    def _wait(self, waiting: Waiting, now: float) -> Decision:
+        """Queues the request; when the queue is full the one that would go last is shed, be it this one."""
+        request_id = waiting.features.request_id
+        if waiting.deadline <= now:
+            return self._shed(waiting, "deadline")
+        if self._queue.full:
+            last = self._queue.last()
+            if last is None or last.level() <= waiting.level():
+                return self._shed(waiting, "queue_full")
+            self._queue.remove(last.features.request_id)
+            self._pending.append(self._shed(last, "displaced"))
+        self._queue.push(waiting)
+        if len(self._queue) > 1:
+            for decision in self._pump(now):
+                if decision.request_id == request_id:
+                    return decision
+                self._pending.append(decision)
+        return Decision(
+            request_id=request_id, kind="wait", reason="busy" if self._pool.present else "no_replica",
+            predicted_ttft_s=self._drain_s(),
+        )  # fmt: skip
+
+    def _pump(self, now: float) -> list[Decision]:
+        """Dispatches from the queue, strictly in order; only a request barred from a free replica (it failed there)
+        lets the next one pass."""
+        decisions: list[Decision] = []
+        set_aside: list[Waiting] = []
+        while self._pool.has_room():
+            waiting = self._queue.pop()
+            if waiting is None:
+                break
+            if waiting.tried and self._pool.present and not self._pool.any_untried(waiting.tried):
+                decisions.append(self._shed(waiting, "no_replica"))
+                continue
+            decision = self._dispatch(waiting, now)
+            if decision is not None:
+                decisions.append(decision)
+                continue
+            set_aside.append(waiting)
+            if not waiting.tried:
+                break
+        for waiting in set_aside:
+            self._queue.push(waiting)
+        return decisions
+
+    def _drain(self, now: float) -> list[Decision]:
+        """What waited and may go now, and what was decided in passing."""
+        decisions, self._pending = self._pending, []
+        if len(self._queue):
+            decisions.extend(self._pump(now))
+        return decisions
+
+    def _shed(self, waiting: Waiting, reason: str) -> Decision:
+        return Decision(
+            request_id=waiting.features.request_id, kind="shed", reason=reason, retry_after_s=self._drain_s()
+        )
+
+    def _drain_s(self) -> float:
+        """Predicted seconds until the queue and one request more have been sent."""
+        slots = sum(replica.max_concurrency for replica in self._pool.present if not replica.info.draining)
+        if not slots:
+            return self._max_wait_s
+        return min(_LONGEST_RETRY_S, (len(self._queue) + 1) * self.service.mean_service_s / slots)
+
+    def _release_prefill(self, live: Live, replica: Replica) -> None:
+        if live.prefill:
+            self._pool.charge(replica, -live.prefill, 0, 0, 0)
+            live.prefill = 0
+
+    def _release(self, live: Live, replica: Replica) -> None:
+        self._pool.charge(replica, -live.prefill, -live.context, -live.decode, -1)

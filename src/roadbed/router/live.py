@@ -1,0 +1,92 @@
+"""A request on its way through a replica, and what its end teaches."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from roadbed.router.admission import Waiting
+from roadbed.router.estimate import ServiceModel
+from roadbed.router.prefix import PrefixIndex
+from roadbed.router.replica import Replica
+
+_MIN_DECODE_TOKENS = 4
+"""Shorter answers say more about the network than about the engine."""
+
+
+class Live(msgspec.Struct, kw_only=True):
+    """Dispatched and not yet over. What was charged to the account is kept, so release is exact."""
+
+    waiting: Waiting
+    slot: int
+    bit: int
+    dispatched_at: float
+    prefill: int
+    context: int
+    decode: int
+    ahead_tokens: int
+    """Prefill outstanding on the replica at dispatch."""
+    num_running: int
+    """Requests running there at dispatch, this one excluded."""
+    matched_tokens: int
+    touched: Sequence[float]
+    """Earlier last touches of the matched blocks."""
+    first_byte_at: float = 0.0
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a request ended, as the engine told; cached_tokens None = it does not tell."""
+
+    prompt_tokens: int
+    cached_tokens: int | None
+    completion_tokens: int
+
+
+def learn(
+    live: Live, replica: Replica, service: ServiceModel, prefix: PrefixIndex, outcome: Outcome, now: float
+) -> None:
+    """Improves every estimate with one well-ended request; call before it is released from the account."""
+    features = live.waiting.features
+    service.observe_prompt(outcome.prompt_tokens, features.prompt_bytes)
+    service.observe_output(outcome.completion_tokens, now - live.dispatched_at)
+    if outcome.cached_tokens is not None and outcome.prompt_tokens > 0:
+        _learn_cache(live, replica, prefix, outcome.prompt_tokens, outcome.cached_tokens)
+    if replica.model.due(now):
+        _learn_times(live, replica, outcome, now)
+
+
+def _learn_cache(live: Live, replica: Replica, prefix: PrefixIndex, prompt_tokens: int, cached_tokens: int) -> None:
+    """Compares predicted with real cached tokens; blocks whose prefill may have been running prove nothing."""
+    features = live.waiting.features
+    if not live.touched or live.bit != replica.bit:
+        return
+    block_tokens = max(1.0, features.block_tokens * prompt_tokens / max(1, features.prompt_tokens))
+    num_cached = int(cached_tokens / block_tokens) + 1  # the engine's blocks end elsewhere than ours
+    if num_cached < len(live.touched):
+        if prefix.confirmed(live.touched[num_cached], live.dispatched_at):
+            prefix.missed(live.bit, live.touched, num_cached, live.dispatched_at)
+            replica.model.observe_cache(len(live.touched), num_cached - 1)
+    else:
+        replica.model.observe_cache(1.0, 1.0)
+
+
+def _learn_times(live: Live, replica: Replica, outcome: Outcome, now: float) -> None:
+    """A stream tells TTFT and TPOT apart; a whole answer is split by what is already known of the other half."""
+    features, model = live.waiting.features, replica.model
+    if outcome.prompt_tokens > 0 and outcome.cached_tokens is not None:
+        uncached = max(0, outcome.prompt_tokens - outcome.cached_tokens)
+    else:
+        uncached = live.prefill
+    tokens = live.ahead_tokens + uncached
+    running = 0.5 * (live.num_running + 1 + replica.num_running)
+    num_output = outcome.completion_tokens
+    if features.stream and live.first_byte_at:
+        ttft_s = live.first_byte_at - live.dispatched_at
+        decode_s, num_steps = now - live.first_byte_at, num_output - 1
+    else:
+        total_s = now - live.dispatched_at
+        ttft_s = max(0.0, total_s - num_output * model.step_time_s(running))
+        decode_s, num_steps = max(0.0, total_s - model.ttft_s(tokens, live.num_running)), num_output
+    if live.num_running < replica.max_concurrency:
+        model.observe_ttft(ttft_s, tokens, live.num_running)
+    if num_steps >= _MIN_DECODE_TOKENS:
+        model.observe_decode(decode_s / num_steps, running)

@@ -1,0 +1,71 @@
+"""What every routing policy is: a choice among replicas that may take the request."""
+
+import random
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from roadbed.router.base import Features
+from roadbed.router.prefix import PrefixIndex
+from roadbed.router.replica import Replica
+
+
+class Context(NamedTuple):
+    """What a policy may know besides the request and the replicas."""
+
+    now: float
+    matched_blocks: Sequence[int]
+    """By replica bit: leading prompt blocks it is believed to hold."""
+    prefix: PrefixIndex
+    sticky_slot: int
+    """Slot of the session's last turn, −1 = none."""
+    sticky_tokens: int
+    """Prompt tokens cached there if that turn is being continued."""
+    num_waiting: int
+    """Requests in the queue: delayed, too, by whatever this choice costs."""
+    rng: random.Random
+
+
+class Choice(NamedTuple):
+    pick: int
+    """Index into the candidates."""
+    reason: str
+    ttft_s: float
+    """Predicted."""
+    matched_tokens: int
+
+
+class Policy(Protocol):
+    """May keep state of its own (a counter); one instance per service and worker."""
+
+    name: str
+    uses_prefix: bool
+    """False: the core keeps no prefix index for it."""
+
+    def choose(self, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
+        """Picks one of the candidates (never empty, in slot order). Deterministic but for context.rng."""
+        ...
+
+
+def matched_tokens(features: Features, replica: Replica, context: Context) -> int:
+    """Prompt tokens believed to be cached on the replica; at least one is always left to prefill."""
+    matched = context.matched_blocks[replica.bit] * features.block_tokens
+    if replica.slot == context.sticky_slot and matched < context.sticky_tokens:
+        matched = context.sticky_tokens
+    return max(0, min(int(matched), features.prompt_tokens - 1))
+
+
+def predict_ttft_s(replica: Replica, uncached_tokens: int) -> float:
+    """Seconds to the first token: a slot frees, the prefills ahead run, then ours."""
+    model, running = replica.model, replica.num_running
+    ttft_s = model.ttft_s(replica.prefill + uncached_tokens, running)
+    excess = running + 1 - replica.max_concurrency
+    if excess > 0:
+        ttft_s += slot_wait_s(replica, excess)
+    return ttft_s
+
+
+def slot_wait_s(replica: Replica, excess: int) -> float:
+    """Until `excess` running requests have ended, their remaining lengths being spread evenly up to the mean."""
+    running = max(1, replica.num_running)
+    longest_s = replica.decode / running * replica.model.step_time_s(running)
+    return excess * longest_s / (running + 1)

@@ -1,0 +1,33 @@
+"""SMG's load score: tokens outstanding over throughput, plus a KV-pressure term that explodes near full.
+
+    score = tokens / 2000 per s + 0.15 s · k / (1 − k),   k = KV share in use, at most 0.999
+
+Source: SMG 1.13 `policies/least_load`; tokens are ours, counted at dispatch, so there is no poll to lag behind.
+"""
+
+from collections.abc import Sequence
+
+from roadbed.router.base import Features
+from roadbed.router.policies.base import Choice, Context, predict_ttft_s
+from roadbed.router.replica import Replica
+
+_TOKENS_PER_S = 2000.0
+_KV_WEIGHT_S = 0.15
+
+
+def load_score_s(replica: Replica) -> float:
+    """SMG's score; lower is less loaded."""
+    used = min(0.999, replica.context / replica.kv_tokens) if replica.kv_tokens else 0.999
+    return (replica.prefill + replica.decode) / _TOKENS_PER_S + _KV_WEIGHT_S * used / (1.0 - used)
+
+
+class LeastLoad:
+    name = "least_load"
+    uses_prefix = False
+
+    def choose(self, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
+        scores = [(load_score_s(replica), replica.num_running) for replica in candidates]
+        best = min(scores)
+        tied = [index for index, score in enumerate(scores) if score == best]
+        index = tied[0] if len(tied) == 1 else context.rng.choice(tied)
+        return Choice(index, "least_load", predict_ttft_s(candidates[index], features.prompt_tokens), 0)

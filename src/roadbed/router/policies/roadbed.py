@@ -1,0 +1,106 @@
+"""Our policy: the replica on which this request costs everyone the fewest seconds.
+
+    cost = w · (TTFT + own decoding) + prefill · (running + waiting share) + added TPOT · tokens still to come
+         + blocks pushed out that will be wanted again
+
+All in seconds, from what was learned per replica. Affinity is bounded by cost, not by a threshold: a cached prefix is
+worth exactly the prefill it saves, to this request and to those it would stall, so a busy holder loses to an idle
+stranger at the right moment and a cold request goes where it hurts least. Priority is w: what this request's seconds
+count against the others'. With a TTFT target, replicas predicted to meet it compete on harm alone (best fit); if none
+does, the fastest is taken.
+"""
+
+from collections.abc import Sequence
+
+from roadbed.router.base import Features
+from roadbed.router.policies.base import Choice, Context, slot_wait_s
+from roadbed.router.replica import Replica
+
+_TIE = 0.01
+"""Costs this close (relative) are equal: noise in the coefficients must not herd requests."""
+
+
+class Roadbed:
+    name = "roadbed"
+    uses_prefix = True
+
+    def choose(self, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
+        priced = [price(features, replica, context, len(candidates)) for replica in candidates]
+        if len(priced) == 1:
+            return Choice(0, "only_one", priced[0][1], priced[0][3])
+        reason = "least_cost"
+        ranks = [cost for cost, _, _, _ in priced]
+        slo_s = features.slo_ttft_s
+        if slo_s is not None:
+            reason = "slo"
+            meeting = [harm for _, ttft_s, harm, _ in priced if ttft_s <= slo_s]
+            worst = float("inf")
+            ranks = [(harm if ttft_s <= slo_s else worst) if meeting else ttft_s for _, ttft_s, harm, _ in priced]
+        index = _pick(ranks, priced, candidates, context)
+        _, ttft_s, _, matched = priced[index]
+        if reason == "least_cost" and matched:
+            reason = "sticky" if candidates[index].slot == context.sticky_slot else "prefix"
+        return Choice(index, reason, ttft_s, matched)
+
+
+def price(
+    features: Features, replica: Replica, context: Context, num_candidates: int
+) -> tuple[float, float, float, int]:
+    """(cost s, predicted TTFT s, harm to others s, matched tokens) of sending the request to the replica.
+
+    Hot: once per candidate and decision, ≈1 µs.
+    """
+    model, running = replica.model, replica.num_running
+    prompt, output = features.prompt_tokens, features.output_tokens
+    num_matched = context.matched_blocks[replica.bit]
+    matched = num_matched * features.block_tokens
+    if replica.slot == context.sticky_slot and matched < context.sticky_tokens:
+        matched = context.sticky_tokens
+    if matched >= prompt:
+        matched = max(0, prompt - 1)
+    uncached = prompt - matched * model.trust
+    prefill_s = model.prefill_s * uncached
+
+    ttft_s = model.overhead_s + model.prefill_s * replica.prefill + prefill_s + model.crowd_s * running
+    excess = running + 1 - replica.max_concurrency
+    if excess > 0:
+        ttft_s += slot_wait_s(replica, excess)
+
+    # others: running streams stall while we prefill, then each of their steps is a little longer beside ours
+    harm_s = prefill_s * (running + context.num_waiting / num_candidates)
+    shared_steps = min(replica.decode * 0.5, running * output)
+    harm_s += model.step_crowd_s * shared_steps
+    prefix = context.prefix
+    num_new = len(features.blocks) - num_matched
+    if num_new > 0 and len(prefix.lrus[replica.bit]) + num_new > prefix.capacities[replica.bit]:
+        lost_blocks = prefix.eviction_loss_blocks(replica.bit, num_new, context.now)
+        harm_s += lost_blocks * features.block_tokens * model.prefill_s
+
+    own_s = ttft_s + output * (model.step_s + model.step_crowd_s * (running + 1))
+    return _WEIGHTS[features.priority] * own_s + harm_s, ttft_s, harm_s, int(matched)
+
+
+_WEIGHTS = [2.0 ** ((5 - priority) / 2) for priority in range(10)]
+"""What a second of a request of this priority counts: 1 → 4, 5 → 1, 9 → ¼."""
+
+
+def _pick(
+    ranks: list[float],
+    priced: list[tuple[float, float, float, int]],
+    candidates: Sequence[Replica],
+    context: Context,
+) -> int:
+    """The lowest rank; among near-ties the lowest TTFT, then the session's replica, then chance."""
+    best = min(ranks)
+    limit = best + _TIE * abs(best)
+    near = [index for index, rank in enumerate(ranks) if rank <= limit]
+    if len(near) == 1:
+        return near[0]
+    fastest = min(priced[index][1] for index in near) * (1.0 + _TIE)
+    near = [index for index in near if priced[index][1] <= fastest]
+    if len(near) == 1:
+        return near[0]
+    for index in near:
+        if candidates[index].slot == context.sticky_slot:
+            return index
+    return context.rng.choice(near)

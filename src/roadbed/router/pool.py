@@ -1,0 +1,119 @@
+"""The replicas of one service: who is there, who may get work, and what each has in flight.
+
+Owns the prefix index because a replica's bit lives as long as the replica does. A replica that left stays known until
+the last request this worker sent it has ended, so its account is released to zero.
+"""
+
+from collections.abc import Collection, Sequence
+
+from roadbed.router.account import AccountView
+from roadbed.router.base import ReplicaInfo
+from roadbed.router.prefix import PrefixIndex
+from roadbed.router.replica import Replica
+
+_MAX_BLOCKS = 1_000_000
+"""Per replica, whatever KV capacity it claims."""
+
+
+class Pool:
+    """Mutable; owned by RouterCore."""
+
+    def __init__(self, account: AccountView) -> None:
+        self.account = account
+        self.prefix = PrefixIndex()
+        self.by_slot: dict[int, Replica] = {}
+        self.present: list[Replica] = []
+        """In slot order, draining ones included."""
+        self._open: list[Replica] = []
+        """Those that may get new requests now."""
+        self._slots: list[int] = []
+        self._num_suspects = 0
+
+    def set(self, replicas: Sequence[ReplicaInfo], block_tokens: float, now: float) -> None:
+        """Makes `replicas` the ones there are; block_tokens turns KV capacity into blocks."""
+        wanted = {info.slot: info for info in replicas}
+        for slot, replica in list(self.by_slot.items()):
+            if replica.present and (slot not in wanted or wanted[slot].id != replica.info.id):
+                self.prefix.remove_replica(replica.bit)
+                replica.present = False
+                replica.bit = -1
+        for slot, info in wanted.items():
+            capacity = min(_MAX_BLOCKS, int(info.kv_tokens / max(block_tokens, 1.0)))
+            known = self.by_slot.get(slot)
+            if known is not None and known.present:
+                known.configure(info)
+                self.prefix.set_capacity(known.bit, capacity)
+                continue
+            fresh = Replica(info, self.prefix.add_replica(capacity))
+            if known is not None:
+                fresh.charge(known.own_prefill, known.own_context, known.own_decode, known.own_requests)
+            self.by_slot[slot] = fresh
+        for slot, replica in list(self.by_slot.items()):
+            self._forget_if_idle(slot, replica)
+        self.present = sorted((r for r in self.by_slot.values() if r.present), key=lambda replica: replica.slot)
+        self._slots = [replica.slot for replica in self.present]
+        self._reopen(now)
+
+    def candidates(self, context_tokens: int, tried: Collection[int]) -> list[Replica]:
+        """Open replicas with room for so many KV tokens more, not in `tried`, in slot order; loads up to date."""
+        self.refresh()
+        return [
+            replica
+            for replica in self._open
+            if (running := replica.num_running) < replica.limit
+            and (replica.context + context_tokens <= replica.kv_tokens or not running)
+            and replica.slot not in tried
+        ]
+
+    def has_room(self) -> bool:
+        """Whether any open replica is below its limit."""
+        self.refresh()
+        return any(replica.num_running < replica.limit for replica in self._open)
+
+    def any_untried(self, tried: Collection[int]) -> bool:
+        """Whether some replica, busy or suspect, could still take a request that failed on `tried`."""
+        return any(replica.slot not in tried and not replica.info.draining for replica in self.present)
+
+    def refresh(self) -> None:
+        """Adds the other workers' rows to ours; nothing to do when there are no others."""
+        others = self.account.others(self._slots)
+        if others is not None:
+            for replica, row in zip(self.present, others, strict=True):
+                replica.refresh(row)
+
+    def charge(self, replica: Replica, prefill: int, context: int, decode: int, requests: int) -> None:
+        """Adds to (negative: releases from) the account of a replica, in one write."""
+        replica.charge(prefill, context, decode, requests)
+        self.account.write(
+            replica.slot, replica.own_requests, replica.own_prefill, replica.own_context, replica.own_decode
+        )
+        if requests < 0:
+            self._forget_if_idle(replica.slot, replica)
+
+    def suspect(self, slot: int, now: float) -> None:
+        """The replica failed: closed for a moment; failing again before it answered, its cache is taken for lost."""
+        replica = self.by_slot.get(slot)
+        if replica is None or not replica.present:
+            return
+        if replica.backoff_s:
+            self.prefix.clear(replica.bit)
+        replica.suspect(now)
+        self._reopen(now)
+
+    def trust(self, replica: Replica, now: float) -> None:
+        """The replica answered: open again."""
+        replica.trust()
+        self._reopen(now)
+
+    def forgive(self, now: float) -> None:
+        """Opens suspects whose time is over."""
+        if self._num_suspects:
+            self._reopen(now)
+
+    def _reopen(self, now: float) -> None:
+        self._open = [r for r in self.present if not r.info.draining and r.suspect_until <= now]
+        self._num_suspects = sum(1 for r in self.present if r.suspect_until > now)
+
+    def _forget_if_idle(self, slot: int, replica: Replica) -> None:
+        if not replica.present and not replica.own_requests and self.by_slot.get(slot) is replica:
+            del self.by_slot[slot]

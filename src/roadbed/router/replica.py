@@ -1,0 +1,118 @@
+"""One replica as the router tracks it: what is configured, what is in flight, what was learned.
+
+`own_*` is what this worker dispatched; the totals beside it add the other workers' rows and are brought up to date
+before every decision. They are plain attributes because a decision reads them once per replica.
+"""
+
+from roadbed.router.base import ReplicaInfo, ReplicaReport
+from roadbed.router.estimate import ReplicaModel
+
+_FIRST_BACKOFF_S = 0.25
+_LONGEST_BACKOFF_S = 5.0
+_REPORT_FRESH_S = 5.0
+
+
+def run_ahead(max_concurrency: int) -> int:
+    """Requests sent beyond what the engine runs at once, so that a finished one is followed without a round trip.
+
+    Small, because what waits in the engine can no longer be ordered by priority: an eighth, at least 1, at most 8.
+    """
+    return min(8, max(1, max_concurrency // 8))
+
+
+class Replica:
+    """Mutable; owned by RouterCore. Times are those of the events."""
+
+    __slots__ = (
+        "_last_external",
+        "backoff_s",
+        "bit",
+        "context",
+        "decode",
+        "external",
+        "info",
+        "kv_tokens",
+        "limit",
+        "max_concurrency",
+        "model",
+        "num_running",
+        "own_context",
+        "own_decode",
+        "own_prefill",
+        "own_requests",
+        "prefill",
+        "present",
+        "slot",
+        "suspect_until",
+    )  # fmt: skip
+
+    def __init__(self, info: ReplicaInfo, bit: int) -> None:
+        self.bit = bit
+        self.slot = info.slot
+        self.model = ReplicaModel()
+        self.own_requests = self.own_prefill = self.own_context = self.own_decode = 0
+        self.num_running = 0
+        """In-flight requests of all workers plus those the engine has from elsewhere."""
+        self.prefill = self.context = self.decode = 0
+        self.external = 0
+        """Requests the engine reports that no worker sent."""
+        self._last_external = 0
+        self.present = True
+        self.suspect_until = 0.0
+        self.backoff_s = 0.0
+        self.configure(info)
+
+    def configure(self, info: ReplicaInfo) -> None:
+        """Takes over a changed configuration of the same replica."""
+        self.info = info
+        self.kv_tokens = info.kv_tokens
+        self.max_concurrency = info.max_concurrency
+        self.limit = info.max_concurrency + run_ahead(info.max_concurrency)
+        self.present = True
+
+    def charge(self, prefill: int, context: int, decode: int, requests: int = 0) -> None:
+        """Adds to my part of the account (negative: gives back)."""
+        self.own_requests += requests
+        self.own_prefill += prefill
+        self.own_context += context
+        self.own_decode += decode
+        self.num_running += requests
+        self.prefill += prefill
+        self.context += context
+        self.decode += decode
+
+    def refresh(self, others: list[int]) -> None:
+        """Brings the totals up to date with the other workers' rows."""
+        self.num_running = self.own_requests + others[0] + self.external
+        self.prefill = self.own_prefill + others[1]
+        self.context = self.own_context + others[2]
+        self.decode = self.own_decode + others[3]
+
+    def take_report(self, report: ReplicaReport, now: float) -> None:
+        """The engine's own count corrects ours for requests that did not come through us.
+
+        The lower of two reports in a row counts: a request finishing between our count and the engine's is no guest.
+        """
+        if now - report.at > _REPORT_FRESH_S:
+            return
+        accounted = self.num_running - self.external
+        seen = max(0, report.num_running + report.num_waiting - accounted)
+        external = min(seen, self._last_external)
+        self._last_external = seen
+        self.num_running += external - self.external
+        self.external = external
+
+    def fits(self, context_tokens: int) -> bool:
+        """Whether one more request may be sent. An idle replica takes any request, however large."""
+        running = self.num_running
+        return running < self.limit and (self.context + context_tokens <= self.kv_tokens or running == 0)
+
+    def suspect(self, now: float) -> None:
+        """It just failed a request: nothing new for a moment, twice as long each time it happens again."""
+        self.backoff_s = min(_LONGEST_BACKOFF_S, max(_FIRST_BACKOFF_S, 2 * self.backoff_s))
+        self.suspect_until = now + self.backoff_s
+
+    def trust(self) -> None:
+        """It answered: earlier failures are forgotten."""
+        self.backoff_s = 0.0
+        self.suspect_until = 0.0
