@@ -8,14 +8,14 @@ from sqlalchemy import insert
 from roadbed.control.store import Store
 from roadbed.control.store.meta import get_value
 from roadbed.control.store.slot import take_slot
-from roadbed.control.store.tables import tenants
+from roadbed.control.store.tables import api_keys, tenants
 from roadbed.control.store.tenant import delete_tenant
 from roadbed.errors import NoCapacityError
 
 
 def add(store: Store, name: str, num_slots: int) -> int:
     with store.write() as connection:
-        slot = take_slot(connection, tenants.c.slot, "tenant", num_slots)
+        slot = take_slot(connection, [tenants.c.slot, api_keys.c.slot], "tenant", num_slots)
         connection.execute(insert(tenants).values(name=name, limits={}, slot=slot, created_at=0, updated_at=0))
     return slot
 
@@ -26,7 +26,7 @@ def test_a_freed_slot_rests_until_the_others_had_their_turn(any_store: Store) ->
         delete_tenant(connection, "a")
     assert add(any_store, "d", 4) == 3
     assert add(any_store, "e", 4) == 0
-    with pytest.raises(NoCapacityError, match="all 4 slots for a tenant"):
+    with pytest.raises(NoCapacityError, match="all 4 slots of the account for a tenant"):
         add(any_store, "f", 4)
     with any_store.read() as connection:
         assert get_value(connection, "slot.tenant") == 1

@@ -11,28 +11,23 @@ from roadbed.control.store.usage import (
     put_cursors,
     sum_usage,
 )
-from roadbed.gateway.ledger.record import Begin, End
+from roadbed.gateway.ledger.record import UsageRow
 
 DAY = 86_400.0
 NEW_YEAR = 1_767_225_600.0
 
 
-def settled(request_id: str, at: float = NEW_YEAR, **changes: Any) -> tuple[Begin, End]:
-    begin = {"key_id": "k1", "tenant": "a", "model": "m", "service": "chat", "endpoint": "chat", "batch": False}
-    end = {
+def settled(request_id: str, at: float = NEW_YEAR, **changes: Any) -> UsageRow:
+    fields = {
+        "key_id": "k1", "tenant": "a", "model": "m", "service": "chat", "endpoint": "chat", "batch": False,
         "outcome": "ok", "status": 200, "replica": "chat-0", "num_tries": 1, "prompt_tokens": 10, "cached_tokens": 4,
         "completion_tokens": 5, "estimated": False, "ttft_s": 0.5, "total_s": 1.0, "overhead_s": 0.001,
         "route": "least_cost", "cost_pico": 3,
     }  # fmt: skip
-    begin |= {name: value for name, value in changes.items() if name in begin}
-    end |= {name: value for name, value in changes.items() if name in end}
-    return (
-        Begin(request_id=request_id, at=at, prompt_tokens_estimate=10, **begin),
-        End(request_id=request_id, at=at, **end),
-    )
+    return UsageRow(request_id=request_id, began_at=at - 1.0, ended_at=at, **(fields | changes))
 
 
-def write(store: Store, *records: tuple[Begin, End]) -> int:
+def write(store: Store, *records: UsageRow) -> int:
     with store.write("usage") as connection:
         return insert_usage(connection, records)
 

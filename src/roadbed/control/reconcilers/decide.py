@@ -52,12 +52,16 @@ def decide(world: World, now: float) -> list[Action]:
         action = _advance(world, replica, now)
         if action is not None:
             actions.append(action)
-    moved = {action.replica for action in actions if not isinstance(action, StopUnknown)}
+    moved = _moved(actions)
     for service in world.services:
         actions.extend(_size(world, service, moved))
-    moved = {action.replica for action in actions if not isinstance(action, StopUnknown)}
-    actions.extend(_place(world, moved))
+    actions.extend(_place(world, _moved(actions)))
     return actions
+
+
+def _moved(actions: list[Action]) -> set[str]:
+    """Replicas whose state an action already changes in this turn."""
+    return {action.replica for action in actions if not isinstance(action, StopUnknown | Adopt)}
 
 
 def owns(replica: ReplicaRow, process: ProcessStatus) -> bool:
@@ -191,7 +195,7 @@ def _size(world: World, service: ServiceRow, moved: set[str]) -> Iterator[Action
     num_new = num_wanted - len(current)
     if old:
         num_ready = sum(row.state == "ready" and row.id not in moved for row in current)
-        old_ready = [row for row in old if row.state == "ready"]
+        old_ready = sorted((row for row in old if row.state == "ready" and row.id not in moved), key=_keep_first)
         num_spare = num_ready + len(old_ready) - num_wanted
         if num_spare <= 0 and _must_make_room(world, rows, current, old_ready, num_spare):
             num_spare = 1

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from roadbed.control.store.event import clean
 from roadbed.control.store.tables import ledger_cursors, usage
-from roadbed.gateway.ledger.record import Begin, End
+from roadbed.gateway.ledger.record import UsageRow
 
 GroupBy = Literal["key", "tenant", "model", "service", "day", "replica", "outcome"]
 
@@ -23,6 +23,8 @@ _COLUMNS = {
     "replica": usage.c.replica,
     "outcome": usage.c.outcome,
 }
+_SOURCES = {"at": "ended_at", "tries": "num_tries"}
+_NAMES = [column.name for column in usage.columns if column.name != "day"]
 _MICRO = 10**6
 _SLICE = 500
 """Rows per statement: SQLite binds at most 32,766 values."""
@@ -55,13 +57,13 @@ class UsageSample(msgspec.Struct, frozen=True, kw_only=True):
     route: str
 
 
-def insert_usage(connection: Connection, records: Sequence[tuple[Begin, End]]) -> int:
+def insert_usage(connection: Connection, records: Sequence[UsageRow]) -> int:
     """Writes settled requests; those already there (by request id) are left alone. Returns how many were new."""
     if not records:
         return 0
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     statement = dialect.insert(usage).on_conflict_do_nothing(index_elements=["request_id"])
-    rows = [_values(begin, end) for begin, end in records]
+    rows = [_values(record) for record in records]
     num_new = 0
     for first in range(0, len(rows), _SLICE):
         written = connection.execute(statement.values(rows[first : first + _SLICE]).returning(usage.c.request_id))
@@ -121,6 +123,12 @@ def put_cursors(connection: Connection, cursors: dict[str, Any], at: float) -> N
         connection.execute(insert(ledger_cursors).values(segment=segment, position=position, updated_at=at))
 
 
+def drop_cursors(connection: Connection, segments: Sequence[str]) -> None:
+    """Forgets positions of what has been read to its end."""
+    if segments:
+        connection.execute(delete(ledger_cursors).where(ledger_cursors.c.segment.in_(segments)))
+
+
 def month_start(now: float) -> float:
     """The first second of the UTC month that `now` is in."""
     moment = datetime.fromtimestamp(now, UTC)
@@ -151,28 +159,7 @@ def _sum(row: Row[Any], by: Sequence[GroupBy]) -> UsageSum:
     )
 
 
-def _values(begin: Begin, end: End) -> dict[str, Any]:
-    return {
-        "request_id": clean(begin.request_id),
-        "at": end.at,
-        "day": datetime.fromtimestamp(end.at, UTC).strftime("%Y-%m-%d"),
-        "key_id": clean(begin.key_id),
-        "tenant": clean(begin.tenant),
-        "model": clean(begin.model),
-        "service": clean(begin.service),
-        "replica": clean(end.replica),
-        "endpoint": clean(begin.endpoint),
-        "outcome": end.outcome,
-        "status": end.status,
-        "prompt_tokens": end.prompt_tokens,
-        "cached_tokens": end.cached_tokens,
-        "completion_tokens": end.completion_tokens,
-        "estimated": end.estimated,
-        "ttft_s": end.ttft_s,
-        "total_s": end.total_s,
-        "overhead_s": end.overhead_s,
-        "tries": end.num_tries,
-        "route": clean(end.route),
-        "batch": begin.batch,
-        "cost_pico": end.cost_pico,
-    }
+def _values(record: UsageRow) -> dict[str, Any]:
+    values: dict[str, Any] = {name: getattr(record, _SOURCES.get(name, name)) for name in _NAMES}
+    values["day"] = datetime.fromtimestamp(record.ended_at, UTC).strftime("%Y-%m-%d")
+    return {name: clean(value) if isinstance(value, str) else value for name, value in values.items()}

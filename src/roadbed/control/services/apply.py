@@ -1,0 +1,60 @@
+"""Plan and apply of a whole file: every spec or none, in an order that lets later ones refer to earlier ones."""
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Connection
+
+from roadbed.control.placement import Node
+from roadbed.control.services.key import NewKey, apply_key, plan_key
+from roadbed.control.services.service import Plan, apply_service, plan_service
+from roadbed.control.services.tenant import apply_tenant, plan_tenant
+from roadbed.control.store import Store
+from roadbed.spec.load import AnySpec
+from roadbed.spec.service import Service
+from roadbed.spec.tenant import Tenant
+
+_ORDER = {"tenant": 0, "key": 1, "service": 2}
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done with one spec. `secret` only for a key just made."""
+
+    plan: Plan
+    generation: int | None = None
+    id: str | None = None
+    secret: str | None = None
+
+
+def plan(store: Store, specs: Sequence[AnySpec], node: Node) -> list[Plan]:
+    """What `apply` of these specs would do, without doing it. Raises ConflictError."""
+    with store.read() as connection:
+        return [_plan(connection, spec, node) for spec in specs]
+
+
+def apply(store: Store, specs: Sequence[AnySpec], node: Node, actor: str) -> list[Applied]:
+    """Applies all in one transaction; results in the order given. Raises ConflictError, NotFoundError: nothing done."""
+    results: dict[int, Applied] = {}
+    with store.write() as connection:
+        for index, spec in sorted(enumerate(specs), key=lambda item: _ORDER[item[1].kind]):
+            planned = _plan(connection, spec, node)
+            results[index] = _apply(store, connection, spec, planned, actor)
+    return [results[index] for index in range(len(specs))]
+
+
+def _plan(connection: Connection, spec: AnySpec, node: Node) -> Plan:
+    if isinstance(spec, Service):
+        return plan_service(connection, spec, node)
+    return plan_tenant(connection, spec) if isinstance(spec, Tenant) else plan_key(connection, spec)
+
+
+def _apply(store: Store, connection: Connection, spec: AnySpec, planned: Plan, actor: str) -> Applied:
+    if isinstance(spec, Service):
+        return Applied(plan=planned, generation=apply_service(store, connection, spec, actor).generation)
+    if isinstance(spec, Tenant):
+        apply_tenant(store, connection, spec, actor)
+        return Applied(plan=planned)
+    made = apply_key(store, connection, spec, actor)
+    if isinstance(made, NewKey):
+        return Applied(plan=planned, id=made.row.id, secret=made.secret)
+    return Applied(plan=planned, id=made.id)

@@ -1,0 +1,205 @@
+"""Services: plan, apply, scale, delete. What is stored here is a wish; reconcilers do the rest."""
+
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import Connection
+
+from roadbed.control.placement import Node, Room
+from roadbed.control.store import Store
+from roadbed.control.store.event import append_event
+from roadbed.control.store.replica import HOLDS_ROOM, ReplicaRow, list_replicas
+from roadbed.control.store.service import ServiceRow, get_service, list_services, put_service
+from roadbed.errors import ConflictError, NotFoundError, UsageError
+from roadbed.spec.service import OpenAIEngine, Service
+
+LAUNCH_FIELDS = ("model", "engine", "resources")
+"""What a running engine depends on: a change of these replaces replicas, no other does."""
+
+
+class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
+    field: str
+    before: Any = None
+    after: Any = None
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What applying one spec would do. `effects` are sentences for people."""
+
+    kind: str
+    name: str
+    change: Literal["create", "update", "unchanged"]
+    fields: list[FieldChange] = []
+    effects: list[str] = []
+
+
+def diff_fields(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[FieldChange]:
+    """Leaf by leaf, in the order of `after`; keys that are gone come last."""
+    changes: list[FieldChange] = []
+    for key in [*after, *(key for key in before if key not in after)]:
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            changes.extend(diff_fields(old, new, f"{prefix}{key}."))
+        elif old != new:
+            changes.append(FieldChange(field=f"{prefix}{key}", before=old, after=new))
+    return changes
+
+
+def plan_service(connection: Connection, spec: Service, node: Node) -> Plan:
+    """What `apply_service` would change and what would follow from it."""
+    before = get_service(connection, spec.name)
+    _check_names(connection, spec)
+    after = spec.model_dump(mode="json")
+    if before is None or before.deleted_at is not None:
+        effects = [f"starts {_replicas(spec.replicas.min)} of {spec.model}"]
+        effects += _fit(spec, spec.replicas.min, list_replicas(connection), node)
+        return Plan(kind="service", name=spec.name, change="create", fields=diff_fields({}, after), effects=effects)
+    fields = diff_fields(before.spec.model_dump(mode="json"), after)
+    if not fields:
+        return Plan(kind="service", name=spec.name, change="unchanged")
+    effects = []
+    num_desired = _clamp(before.num_desired, spec)
+    if num_desired != before.num_desired:
+        effects.append(f"scales from {before.num_desired} to {_replicas(num_desired)}")
+    if _relaunches(before.spec, spec):
+        effects.append(f"replaces {_replicas(num_desired)} one by one: {', '.join(_launch_changes(before.spec, spec))}")
+        others = [row for row in list_replicas(connection) if row.service != spec.name]
+        effects += _fit(spec, num_desired, others, node)
+    return Plan(kind="service", name=spec.name, change="update", fields=fields, effects=effects or ["restarts nothing"])
+
+
+def apply_service(store: Store, connection: Connection, spec: Service, actor: str) -> ServiceRow:
+    """Stores the wish: idempotent, a new generation only for a change. Raises ConflictError for a taken name."""
+    now = store.clock()
+    before = get_service(connection, spec.name)
+    _check_names(connection, spec)
+    if before is not None and before.deleted_at is None and before.spec == spec:
+        return before
+    fresh = before is None or before.deleted_at is not None
+    generation = 1 if before is None else before.generation + 1
+    relaunch = before is None or fresh or _relaunches(before.spec, spec)
+    row = ServiceRow(
+        name=spec.name,
+        spec=spec,
+        generation=generation,
+        launch_generation=generation if before is None or relaunch else before.launch_generation,
+        num_desired=spec.replicas.min if before is None or fresh else _clamp(before.num_desired, spec),
+        created_at=now if before is None or fresh else before.created_at,
+        updated_at=now,
+    )
+    old = {} if before is None or fresh else before.spec.model_dump(mode="json")
+    changed = [change.field for change in diff_fields(old, spec.model_dump(mode="json"))]
+    append_event(
+        connection,
+        now,
+        noun="service",
+        name=spec.name,
+        code="service.created" if fresh else "service.updated",
+        message=f"generation {generation}: {'new' if fresh else ', '.join(changed)}",
+        actor=actor,
+        data={"generation": generation, "relaunch": relaunch, "fields": changed, "num_desired": row.num_desired},
+    )
+    put_service(connection, row)
+    return row
+
+
+def scale_service(store: Store, name: str, num_desired: int, actor: str) -> ServiceRow:
+    """Sets how many replicas are wanted. Raises NotFoundError, UsageError outside the spec's range."""
+    with store.write() as connection:
+        row = require_service(connection, name)
+        allowed = row.spec.replicas
+        if not allowed.min <= num_desired <= allowed.max:
+            raise UsageError(
+                f"replicas: {num_desired} is outside {allowed.min}..{allowed.max} of service {name!r}",
+                hint=f"change replicas in its spec, then: roadbed apply -f {name}.yaml",
+                field="replicas",
+            )
+        if num_desired == row.num_desired:
+            return row
+        now = store.clock()
+        append_event(
+            connection,
+            now,
+            noun="service",
+            name=name,
+            code="service.scaled",
+            message=f"wants {_replicas(num_desired)}, before {row.num_desired}",
+            actor=actor,
+            data={"before": row.num_desired, "after": num_desired},
+        )
+        row = msgspec.structs.replace(row, num_desired=num_desired, updated_at=now)
+        put_service(connection, row)
+        return row
+
+
+def delete_service(store: Store, name: str, actor: str) -> ServiceRow:
+    """Marks it deleted; its replicas drain and stop. Raises NotFoundError."""
+    with store.write() as connection:
+        row = require_service(connection, name)
+        now = store.clock()
+        append_event(connection, now, noun="service", name=name, code="service.deleted", message="deleted", actor=actor)
+        row = msgspec.structs.replace(row, deleted_at=now, updated_at=now)
+        put_service(connection, row)
+        return row
+
+
+def require_service(connection: Connection, name: str) -> ServiceRow:
+    """The service, not deleted. Raises NotFoundError naming what there is."""
+    row = get_service(connection, name)
+    if row is None or row.deleted_at is not None:
+        known = ", ".join(service.name for service in list_services(connection)) or "none"
+        raise NotFoundError(f"there is no service {name!r}; services: {known}", hint="roadbed ps", field="name")
+    return row
+
+
+def model_names(spec: Service) -> tuple[str, ...]:
+    """Names clients may ask for, the canonical one first. A source such as file:… is no name; the service's is."""
+    catalogue = () if ":" in spec.model else (spec.model,)
+    return tuple(dict.fromkeys((*catalogue, spec.name, *spec.aliases)))
+
+
+def _check_names(connection: Connection, spec: Service) -> None:
+    """Aliases must lead to one service; a model may be served by several only under names of their own."""
+    for other in list_services(connection):
+        if other.name == spec.name:
+            continue
+        taken = {other.name, *other.spec.aliases} & {spec.name, *spec.aliases}
+        if taken:
+            raise ConflictError(
+                f"service {spec.name!r}: the name {min(taken)!r} already leads to service {other.name!r}",
+                hint=f"roadbed explain {other.name}",
+                field="aliases",
+            )
+
+
+def _relaunches(before: Service, after: Service) -> bool:
+    return bool(_launch_changes(before, after))
+
+
+def _launch_changes(before: Service, after: Service) -> list[str]:
+    return [field for field in LAUNCH_FIELDS if getattr(before, field) != getattr(after, field)]
+
+
+def _clamp(num_desired: int, spec: Service) -> int:
+    """The wish inside a range that has just changed; the plan says so."""
+    return min(max(num_desired, spec.replicas.min), spec.replicas.max)
+
+
+def _fit(spec: Service, num_wanted: int, others: list[ReplicaRow], node: Node) -> list[str]:
+    """Says how many would fit now, if not all."""
+    if isinstance(spec.engine, OpenAIEngine):
+        return []
+    room = Room(node)
+    for row in others:
+        if row.state in HOLDS_ROOM and not row.is_external:
+            room.take(row.spec.resources)
+    for number in range(num_wanted):
+        refusal = room.refuse(spec.resources)
+        if refusal is not None:
+            return [f"only {number} of {num_wanted} fit now ({refusal.reason}): {refusal.message}"]
+        room.take(spec.resources)
+    return []
+
+
+def _replicas(count: int) -> str:
+    return f"{count} replica{'' if count == 1 else 's'}"
