@@ -1,0 +1,1 @@
+"""Models: where they come from (`sources`), where they are kept (`store`), which we know by name (`catalogue`)."""
