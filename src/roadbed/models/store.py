@@ -91,10 +91,10 @@ class ModelStore:
             if progress is not None:
                 progress(Progress(phase, done, total))
 
-        found = self.get(source)
-        if found is not None and _matches(found, sha256):
-            return found
         try:
+            found = self.get(source)
+            if found is not None and _matches(found, sha256):
+                return found
             with self._locked(source, tell):
                 found = self.get(source)
                 if found is None or not _matches(found, sha256):
