@@ -298,7 +298,10 @@ class RouterCore:
             self._sessions.put(features.session, Visit(live.slot, len(features.blocks), tokens, now))
 
     def _wait(self, waiting: Waiting, now: float) -> Decision:
-        """Queues the request; when the queue is full the one that would go last is shed, be it this one."""
+        """Queues the request; when the queue is full the one that would go last is shed, be it this one.
+
+        What waits is not looked at again here: a finish or a tick does that, and hands out what it decides at once.
+        """
         request_id = waiting.features.request_id
         if waiting.deadline <= now:
             return self._shed(waiting, "deadline")
@@ -309,11 +312,6 @@ class RouterCore:
             self._queue.remove(last.features.request_id)
             self._pending.append(self._shed(last, "displaced"))
         self._queue.push(waiting)
-        if len(self._queue) > 1:
-            for decision in self._pump(now):
-                if decision.request_id == request_id:
-                    return decision
-                self._pending.append(decision)
         return Decision(
             request_id=request_id, kind="wait", reason="busy" if self._pool.present else "no_replica",
             predicted_ttft_s=self._drain_s(),

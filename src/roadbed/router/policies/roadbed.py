@@ -1,11 +1,13 @@
 """Our policy: the replica on which this request costs everyone the fewest seconds.
 
-    cost = w · (TTFT + own decoding) + prefill · (running + waiting share) + added TPOT · tokens still to come
+    cost = w · (TTFT + own decoding) + prefill · (running + waiting share + ½) + added TPOT · tokens still to come
          + blocks pushed out that will be wanted again
 
 All in seconds, from what was learned per replica. Affinity is bounded by cost, not by a threshold: a cached prefix is
 worth exactly the prefill it saves, to this request and to those it would stall, so a busy holder loses to an idle
-stranger at the right moment and a cold request goes where it hurts least. Priority is w: what this request's seconds
+stranger at the right moment and a cold request goes where it hurts least. The ½ is what a second of prefill takes
+from requests yet to come (ρ / (1 − ρ) at a third of capacity): without it two equal prompts arriving together would
+be computed twice for nothing. Priority is w: what this request's seconds
 count against the others'. With a TTFT target, replicas predicted to meet it compete on harm alone (best fit); if none
 does, the fastest is taken.
 """
@@ -16,6 +18,8 @@ from roadbed.router.base import Features
 from roadbed.router.policies.base import Choice, Context, slot_wait_s
 from roadbed.router.replica import Replica
 
+_FUTURE = 0.5
+"""Seconds that a second of prefill costs requests yet to come."""
 _TIE = 0.01
 """Costs this close (relative) are equal: noise in the coefficients must not herd requests."""
 
@@ -67,7 +71,7 @@ def price(
         ttft_s += slot_wait_s(replica, excess)
 
     # others: running streams stall while we prefill, then each of their steps is a little longer beside ours
-    harm_s = prefill_s * (running + context.num_waiting / num_candidates)
+    harm_s = prefill_s * (running + context.num_waiting / num_candidates + _FUTURE)
     shared_steps = min(replica.decode * 0.5, running * output)
     harm_s += model.step_crowd_s * shared_steps
     prefix = context.prefix

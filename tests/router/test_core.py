@@ -1,0 +1,279 @@
+"""Single stories of the core; test_core_machine.py drives it with random streams of events."""
+
+import pytest
+
+from roadbed.errors import UsageError
+from roadbed.router.account import MemoryAccount
+from roadbed.router.base import ReplicaReport
+from tests.router.requests import info, request, router
+
+
+def fill(core, num: int, now: float = 0.0, prefix: str = "fill") -> list[str]:
+    names = [f"{prefix}{index}" for index in range(num)]
+    for name in names:
+        assert core.arrive(request(name), now).kind == "go"
+    return names
+
+
+def test_a_request_is_counted_from_go_to_finish() -> None:
+    account = MemoryAccount()
+    core = router(1, account=account)
+    decision = core.arrive(request("a", prompt=100, output=20), 1.0)
+    assert (decision.kind, decision.replica, decision.slot, decision.reason) == ("go", "r0", 0, "only_one")
+    assert account.total(0) == [1, 100, 120, 20]
+    core.first_byte("a", 2.0)
+    assert account.total(0) == [1, 0, 120, 20]
+    assert core.finish("a", 3.0, outcome_ok=True, prompt_tokens=90, cached_tokens=0, completion_tokens=10) == []
+    assert account.total(0) == [0, 0, 0, 0]
+    assert account.totals[0] == [1, 90, 0, 10]
+    core.finish("a", 4.0, outcome_ok=True, prompt_tokens=90, completion_tokens=10)
+    core.cancel("a", 4.0)
+    assert account.total(0) == [0, 0, 0, 0]
+    assert account.totals[0] == [1, 90, 0, 10]
+
+
+def test_the_same_id_twice_is_the_callers_mistake() -> None:
+    core = router(1, concurrency=1)
+    core.arrive(request("a"), 0.0)
+    with pytest.raises(ValueError, match="already in flight"):
+        core.arrive(request("a"), 0.0)
+
+
+def test_full_replicas_make_requests_wait_and_a_finish_releases_them() -> None:
+    core = router(1, concurrency=1)  # one runs, one runs ahead
+    fill(core, 2)
+    assert core.arrive(request("c"), 1.0).kind == "wait"
+    released = core.finish("fill0", 2.0, outcome_ok=True, completion_tokens=5)
+    assert [(decision.request_id, decision.kind) for decision in released] == [("c", "go")]
+    assert core.num_waiting == 0
+
+
+def test_priority_goes_first_and_a_full_queue_displaces_the_last() -> None:
+    core = router(1, concurrency=1, max_queue=2)
+    fill(core, 2)
+    core.arrive(request("bulk", priority=9), 1.0)
+    core.arrive(request("normal"), 1.0)
+    assert core.arrive(request("vip", priority=1), 1.0).kind == "wait"
+    shed = core.arrive(request("bulk2", priority=9), 1.0)
+    assert (shed.kind, shed.reason) == ("shed", "queue_full")
+    assert shed.retry_after_s > 0
+    told = core.tick(1.0)
+    assert [(decision.request_id, decision.reason) for decision in told] == [("bulk", "displaced")]
+    assert [d.request_id for d in core.finish("fill0", 2.0, outcome_ok=False)] == ["vip"]
+
+
+def test_waits_end_at_the_deadline_with_an_honest_retry_after() -> None:
+    core = router(1, concurrency=1)
+    fill(core, 2)
+    core.arrive(request("hurry", deadline=3.0), 1.0)
+    core.arrive(request("patient"), 1.0)
+    assert core.tick(2.9) == []
+    assert [(d.request_id, d.kind, d.reason) for d in core.tick(3.0)] == [("hurry", "shed", "deadline")]
+    assert [d.request_id for d in core.tick(31.0)] == ["patient"]
+    assert core.arrive(request("too late", deadline=31.0), 31.0).reason == "deadline"
+
+
+def test_retry_after_grows_with_the_queue() -> None:
+    core = router(1, concurrency=1, max_queue=1)
+    fill(core, 2)
+    core.arrive(request("a"), 0.0)
+    one = core.arrive(request("b"), 0.0).retry_after_s
+    core.configure(policy="roadbed", max_queue=3, max_wait_s=30.0)
+    core.arrive(request("c"), 0.0)
+    core.arrive(request("d"), 0.0)
+    assert core.arrive(request("e"), 0.0).retry_after_s == pytest.approx(2 * one)
+
+
+def test_no_queue_at_all_sheds_at_once() -> None:
+    core = router(1, concurrency=1, max_queue=0)
+    fill(core, 2)
+    assert core.arrive(request("c"), 0.0).reason == "queue_full"
+
+
+def test_a_lost_replica_sends_the_request_elsewhere_until_all_were_tried() -> None:
+    account = MemoryAccount()
+    core = router(2, account=account)
+    first = core.arrive(request("a"), 0.0)
+    second = core.failed("a", 0.1)
+    assert second.kind == "go"
+    assert {first.slot, second.slot} == {0, 1}
+    last = core.failed("a", 0.2)
+    assert (last.kind, last.reason) == ("shed", "no_replica")
+    assert account.total(0) == account.total(1) == [0, 0, 0, 0]
+
+
+def test_a_retry_waits_for_an_untried_replica_and_lets_others_pass() -> None:
+    core = router(2, concurrency=1)
+    core.set_replicas([info(0, concurrency=1), info(1, concurrency=1, draining=True)], 0.0)
+    assert core.arrive(request("a"), 0.0).slot == 0
+    core.set_replicas([info(0, concurrency=1), info(1, concurrency=1)], 0.0)
+    assert [core.arrive(request(name), 0.0).slot for name in ("b", "c")] == [1, 1]
+    assert core.failed("a", 0.1).kind == "wait"
+    core.arrive(request("d"), 0.1)
+    assert [(d.request_id, d.slot) for d in core.tick(5.0)] == [("d", 0)]
+    assert [(d.request_id, d.slot) for d in core.finish("b", 6.0, outcome_ok=True)] == [("a", 1)]
+
+
+def test_a_failing_replica_is_left_alone_for_a_while_and_trusted_once_it_answers() -> None:
+    core = router(2)
+    slot = core.arrive(request("a"), 0.0).slot
+    core.failed("a", 0.0)
+    assert {core.arrive(request(f"b{i}"), 0.1).slot for i in range(3)} == {1 - slot}
+    core.tick(0.3)
+    assert core.arrive(request("c"), 0.3).slot == slot
+    core.first_byte("c", 0.4)
+    core.suspect(slot, 0.5)
+    core.tick(0.8)
+    assert core.arrive(request("d"), 0.8).slot == slot  # backed off anew from the shortest
+
+
+def test_without_replicas_requests_wait_for_one() -> None:
+    core = router(0)
+    assert core.arrive(request("a"), 0.0).kind == "wait"
+    assert core.arrive(request("b", deadline=1.0), 0.0).kind == "wait"
+    assert [(d.request_id, d.reason) for d in core.tick(1.0)] == [("b", "no_replica")]
+    core.set_replicas([info(7)], 2.0)
+    assert [(d.request_id, d.slot) for d in core.tick(2.0)] == [("a", 7)]
+
+
+def test_draining_and_removed_replicas_get_nothing_new_and_are_released_exactly() -> None:
+    account = MemoryAccount()
+    core = router(2, account=account)
+    on = {core.arrive(request(name), 0.0).slot: name for name in ("a", "b")}
+    core.set_replicas([info(0, draining=True), info(1)], 1.0)
+    assert {core.arrive(request(f"c{i}"), 1.0).slot for i in range(3)} == {1}
+    core.set_replicas([info(1)], 2.0)
+    assert account.total(0)[0] == 1
+    core.finish(on[0], 3.0, outcome_ok=True, prompt_tokens=5, completion_tokens=5)
+    assert account.total(0) == [0, 0, 0, 0]
+
+
+def test_a_slot_with_another_id_is_a_new_replica_with_an_empty_cache() -> None:
+    account = MemoryAccount()
+    core = router(1, account=account)
+    core.arrive(request("a", blocks=[1, 2, 3]), 0.0)
+    assert core.num_prefix_blocks == 3
+    core.set_replicas([info(0, name="reborn")], 1.0)
+    assert core.num_prefix_blocks == 0
+    assert core.replicas[0].num_running == 1
+    core.finish("a", 2.0, outcome_ok=True)
+    assert account.total(0) == [0, 0, 0, 0]
+    assert core.arrive(request("b"), 2.0).replica == "reborn"
+
+
+def test_an_idle_replica_takes_what_exceeds_its_cache_but_a_busy_one_does_not() -> None:
+    core = router(1, concurrency=8)
+    assert core.arrive(request("huge", prompt=150_000), 0.0).kind == "go"
+    assert core.arrive(request("small"), 0.0).kind == "wait"
+    assert [d.request_id for d in core.finish("huge", 1.0, outcome_ok=True)] == ["small"]
+
+
+def test_shared_prefixes_attract_from_the_moment_of_dispatch() -> None:
+    core = router(4)
+    first = core.arrive(request("a", blocks=range(30)), 0.0)
+    second = core.arrive(request("b", blocks=[*range(29), 99]), 0.0)
+    assert (second.slot, second.reason, second.matched_tokens) == (first.slot, "prefix", 29 * 64)
+
+
+def test_a_session_returns_to_where_its_answer_is_cached() -> None:
+    core = router(4)
+    slot = core.arrive(request("a", prompt=60, session="s"), 0.0).slot
+    core.first_byte("a", 0.1)
+    core.finish("a", 1.0, outcome_ok=True, prompt_tokens=60, cached_tokens=0, completion_tokens=300)
+    back = core.arrive(request("b", prompt=400, session="s"), 2.0)
+    assert (back.slot, back.reason, back.matched_tokens) == (slot, "sticky", 360)
+    stranger = core.arrive(request("c", prompt=400, session="other"), 2.0)
+    assert stranger.matched_tokens == 0
+    assert core.arrive(request("d", prompt=400, session="s"), 1803.0).matched_tokens == 0
+
+
+def test_what_the_engine_says_runs_besides_ours_counts_once_it_says_so_twice() -> None:
+    core = router(1, concurrency=1)
+    busy = ReplicaReport(at=1.0, num_running=2, num_waiting=0, kv_usage=0.1)
+    core.report(0, busy, 1.0)
+    assert core.replicas[0].num_running == 0
+    core.report(0, busy, 1.5)
+    assert core.replicas[0].num_running == 2
+    assert core.arrive(request("a"), 2.0).kind == "wait"
+    core.report(0, ReplicaReport(at=2.0, num_running=0, num_waiting=0, kv_usage=0.0), 2.0)
+    assert [d.request_id for d in core.tick(2.0)] == ["a"]
+    core.report(0, busy, 60.0)  # stale
+    core.report(0, busy, 60.0)
+    assert core.replicas[0].num_running == 1
+
+
+def test_workers_see_each_others_requests() -> None:
+    account = MemoryAccount()
+    one, two = router(2, account=account, worker=0), router(2, account=account, worker=1)
+    slots = [core.arrive(request(f"{i}"), 0.0).slot for i, core in enumerate([one, two, one, two])]
+    assert sorted(slots) == [0, 0, 1, 1]
+    full = [two.arrive(request(f"x{i}"), 0.0).kind for i in range(7)]
+    assert full == ["go"] * 6 + ["wait"]
+    one.finish("0", 1.0, outcome_ok=True)
+    assert [d.kind for d in two.tick(1.0)] == ["go"]
+
+
+def test_prefix_news_travel_between_workers() -> None:
+    account = MemoryAccount()
+    one = router(4, account=account, worker=0, publish_news=True)
+    two = router(4, account=account, worker=1)
+    slot = one.arrive(request("a", blocks=range(20)), 0.0).slot
+    news = one.drain_news()
+    assert news == [(slot, list(range(20)))]
+    assert one.drain_news() == []
+    two.prefix_news(slot, news[0][1], 0.0)
+    two.prefix_news(99, [1], 0.0)
+    assert two.arrive(request("b", blocks=range(20)), 0.1).slot == slot
+    two.prefix_news(slot, news[0][1], 0.2, removed=True)
+    assert two.num_prefix_blocks == 0
+
+
+def test_engines_that_cache_nothing_lose_their_attraction() -> None:
+    core = router(2)
+    for index in range(80):
+        now = index * 5.0
+        core.arrive(request(f"{index}", blocks=range(30)), now)
+        core.first_byte(f"{index}", now + 0.4)
+        core.finish(f"{index}", now + 1, outcome_ok=True, prompt_tokens=1920, cached_tokens=0, completion_tokens=50)
+    assert min(replica.model.trust for replica in core.replicas) < 0.1
+
+
+def test_unary_prefill_is_released_when_it_should_be_over() -> None:
+    account = MemoryAccount()
+    core = router(1, account=account)
+    ttft_s = core.arrive(request("a", prompt=1000, stream=False), 0.0).predicted_ttft_s
+    core.tick(ttft_s * 0.9)
+    assert account.total(0)[1] == 1000
+    core.tick(ttft_s)
+    assert account.total(0)[1] == 0
+    core.finish("a", 9.0, outcome_ok=True, prompt_tokens=1000, completion_tokens=50)
+    assert account.total(0) == [0, 0, 0, 0]
+
+
+def test_estimates_for_the_next_request_improve() -> None:
+    core = router(1)
+    assert core.output_tokens(10) == 10
+    for index in range(100):
+        features = request(f"{index}", prompt=500)
+        features.prompt_bytes = 1000
+        core.arrive(features, float(index))
+        core.finish(f"{index}", index + 0.5, outcome_ok=True, prompt_tokens=500, completion_tokens=7)
+    assert core.output_tokens(None) == pytest.approx(7, abs=2)
+    assert core.prompt_tokens(2000) == pytest.approx(1000, rel=0.25)
+    assert core.block_tokens == pytest.approx(128, rel=0.25)
+    assert core.prompt_tokens(0) == 1
+
+
+def test_unknown_policies_are_named() -> None:
+    core = router(1)
+    with pytest.raises(UsageError, match="round_robin"):
+        core.configure(policy="fastest", max_queue=1, max_wait_s=1.0)
+
+
+def test_a_cancelled_wait_is_never_decided() -> None:
+    core = router(1, concurrency=1)
+    fill(core, 2)
+    core.arrive(request("c"), 0.0)
+    assert core.cancel("c", 0.1) == []
+    assert core.finish("fill0", 1.0, outcome_ok=True) == []
+    assert core.failed("c", 2.0).reason == "unknown_request"
