@@ -9,9 +9,8 @@ An exchange is a callback object, not a task: it is the handler of its client co
 connection. `_settle` is the only way out and runs once: ledger, limits, router and metrics move there together.
 """
 
+from time import monotonic
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from roadbed.gateway.openai import errors
 from roadbed.gateway.openai.bodies import EndpointName, Parsed, rewrite
@@ -45,31 +44,37 @@ class Exchange:
         "_body_size",
         "_content_type",
         "_decided_s",
-        "_first_at",
         "_head_at",
         "_meter",
-        "_num_tries",
-        "_predicted_s",
         "_queued_at",
         "_replica",
-        "_route",
-        "_sent_at",
         "_settled",
         "_started",
         "_status",
-        "_waited_s",
+        "cached_tokens",
         "caller",
+        "completion_tokens",
         "connection",
         "endpoint",
+        "estimated",
+        "first_at",
         "gone",
+        "num_tries",
+        "outcome",
         "parsed",
         "plane",
+        "predicted_s",
         "prompt_tokens",
         "request",
         "request_id",
         "reserved_tokens",
+        "route",
+        "sent_at",
         "service",
+        "status",
         "upstream",
+        "used_prompt_tokens",
+        "waited_s",
     )
 
     def __init__(
@@ -92,20 +97,22 @@ class Exchange:
         self.service = service
         self.parsed = parsed
         self.request_id = request_id
+        self.outcome: Outcome = "ok"
+        self.status = 0
         self.prompt_tokens = prompt_tokens
         self.reserved_tokens = 0
         self.upstream: UpstreamConnection | None = None
         self.gone = False
         self._replica: Replica | None = None
-        self._route = ""
-        self._predicted_s = 0.0
-        self._num_tries = 0
+        self.route = ""
+        self.predicted_s = 0.0
+        self.num_tries = 0
         self._queued_at = 0.0
-        self._waited_s = 0.0
+        self.waited_s = 0.0
         self._decided_s = 0.0
-        self._sent_at = 0.0
+        self.sent_at = 0.0
         self._head_at = 0.0
-        self._first_at = 0.0
+        self.first_at = 0.0
         self._status = 0
         self._content_type = b"application/json"
         self._body: list[bytes] = []
@@ -113,6 +120,8 @@ class Exchange:
         self._meter: StreamMeter | None = None
         self._started = False
         self._settled = False
+        self.estimated = False
+        self.used_prompt_tokens = self.cached_tokens = self.completion_tokens = 0
 
     # ── what the router decides ───────────────────────────────────────────────────────────────────
 
@@ -121,25 +130,25 @@ class Exchange:
         if self._settled:
             return
         if self._queued_at:
-            self._waited_s += self.plane.loop.time() - self._queued_at
+            self.waited_s += monotonic() - self._queued_at
             self._queued_at = 0.0
         if decision.kind == "go":
-            self._route = decision.reason
-            self._predicted_s = decision.predicted_ttft_s
+            self.route = decision.reason
+            self.predicted_s = decision.predicted_ttft_s
             self._send(self.service.replicas[decision.slot])
         elif decision.kind == "shed":
             self._shed(decision)
         else:
-            self._queued_at = self.plane.loop.time()
+            self._queued_at = monotonic()
 
     def _send(self, replica: "Replica") -> None:
         plane = self.plane
         self._replica = replica
-        self._num_tries += 1
+        self.num_tries += 1
         self._status = 0
         self._body = []
         self._body_size = 0
-        plane.metrics.routes.add((self.service.name, self.service.policy, self._route))
+        plane.metrics.routes[(self.service.name, self.service.policy, self.route)] += 1
         raw = self.request.body
         streaming = self.parsed.stream
         if streaming or replica.upstream_model is not None:
@@ -152,9 +161,9 @@ class Exchange:
             self.request_id.encode(),
             len(raw),
         )
-        self._sent_at = plane.loop.time()
-        if self._num_tries == 1:
-            self._decided_s = max(0.0, self._sent_at - self.request.received_at - self._waited_s)
+        self.sent_at = monotonic()
+        if self.num_tries == 1:
+            self._decided_s = max(0.0, self.sent_at - self.request.received_at - self.waited_s)
         replica.pool.send(self, (head, raw))
 
     def _shed(self, decision: Decision) -> None:
@@ -164,7 +173,7 @@ class Exchange:
             "no_replica": "No replica of the model could answer.",
         }.get(decision.reason, "The model is busy.")
         status, code = (503, "no_replica") if decision.reason == "no_replica" else (429, "model_overloaded")
-        self._route = decision.reason
+        self.route = decision.reason
         error = ApiError(status, code, message, error_type="overloaded_error", retry_after_s=decision.retry_after_s)
         self._refuse(error, "shed")
 
@@ -172,7 +181,7 @@ class Exchange:
 
     def up_head(self, status: int, headers: dict[bytes, bytes]) -> None:
         self._status = status
-        self._head_at = self.plane.loop.time()
+        self._head_at = monotonic()
         self._content_type = headers.get(b"content-type", b"application/json")
         if status == 200 and self.parsed.stream and self._content_type.startswith(b"text/event-stream"):
             self._meter = StreamMeter(self.parsed.include_usage)
@@ -241,7 +250,7 @@ class Exchange:
     def _again(self) -> None:
         """The replica failed before the client saw anything: elsewhere, if the router knows a place."""
         self.plane.metrics.retries.add((self.service.name,))
-        self.decide(self.service.router.failed(self.request_id, self.plane.loop.time()))
+        self.decide(self.service.router.failed(self.request_id, monotonic()))
 
     def _engine_failed(self, message: str) -> None:
         error = ApiError(502, "engine_error", message)
@@ -263,6 +272,11 @@ class Exchange:
         if self.upstream is not None and self._meter is not None:
             self.upstream.pause(slow)
 
+    @property
+    def replica_id(self) -> str:
+        """Where it was sent last, "" if nowhere."""
+        return self._replica.id if self._replica is not None else ""
+
     # ── the way out ───────────────────────────────────────────────────────────────────────────────
 
     def _cancel_upstream(self) -> None:
@@ -276,13 +290,13 @@ class Exchange:
         self._settle(outcome, error.status)
 
     def _first_byte(self) -> None:
-        self._first_at = self.plane.loop.time()
-        self.service.router.first_byte(self.request_id, self._first_at)
+        self.first_at = monotonic()
+        self.service.router.first_byte(self.request_id, self.first_at)
 
-    def _overhead_s(self) -> float:
+    def overhead_s(self) -> float:
         """Our own time: from the request's last byte to its first dispatch, without the wait in the queue, and from the
         engine's head to ours (to the end of the body for a reply sent whole)."""
-        answered = self._first_at - self._head_at if self._head_at and self._meter is not None else 0.0
+        answered = self.first_at - self._head_at if self._head_at and self._meter is not None else 0.0
         return self._decided_s + max(0.0, answered)
 
     def _headers(self) -> bytes:
@@ -292,8 +306,8 @@ class Exchange:
             % (
                 self.request_id.encode(),
                 replica.id_bytes if replica is not None else b"",
-                self._route.encode(),
-                self._overhead_s() * 1000,
+                self.route.encode(),
+                self.overhead_s() * 1000,
                 self.plane.limit_headers(self.caller) if self.caller.limited else b"",
             )
         )
@@ -302,55 +316,22 @@ class Exchange:
         if self._settled:
             return
         self._settled = True
-        prompt, cached, completion, estimated = self._usage(outcome, body)
-        self.plane.settle(
-            self,
-            Settlement(
-                outcome=outcome,
-                status=status,
-                replica=self._replica.id if self._replica is not None else "",
-                num_tries=self._num_tries,
-                prompt_tokens=prompt,
-                cached_tokens=cached,
-                completion_tokens=completion,
-                estimated=estimated,
-                sent_at=self._sent_at,
-                first_at=self._first_at,
-                queued_s=self._waited_s,
-                overhead_s=self._overhead_s(),
-                predicted_s=self._predicted_s,
-                route=self._route,
-            ),
-        )
+        self.outcome = outcome
+        self.status = status
+        self._count(outcome, body)
+        self.plane.settle(self)
 
-    def _usage(self, outcome: "Outcome", body: bytes) -> tuple[int, int, int, bool]:
-        """(prompt, cached, completion tokens, estimated): the engine's numbers where it gave them, else our count."""
+    def _count(self, outcome: "Outcome", body: bytes) -> None:
+        """Sets the token counts: the engine's numbers where it gave them, else ours, marked as estimated."""
         meter = self._meter
         usage = meter.usage if meter is not None else usage_of(body) if body else None
         if usage is not None:
-            return usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens or 0, False
-        if outcome in ("shed", "upstream_error") or not self._sent_at:
-            return 0, 0, 0, False
-        num_events = meter.num_events if meter is not None else 0
-        if outcome == "engine_error" and not num_events:
-            return 0, 0, 0, False
-        return self.prompt_tokens, 0, max(0, num_events), True
-
-
-class Settlement(msgspec.Struct, kw_only=True, gc=False):
-    """How a request ended. Loop times; 0 = never."""
-
-    outcome: "Outcome"
-    status: int
-    replica: str
-    num_tries: int
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-    estimated: bool
-    sent_at: float
-    first_at: float
-    queued_s: float
-    overhead_s: float
-    predicted_s: float
-    route: str
+            self.used_prompt_tokens = usage.prompt_tokens
+            self.cached_tokens = min(usage.cached_tokens, usage.prompt_tokens)
+            self.completion_tokens = usage.completion_tokens or 0
+            return
+        num_events = max(0, meter.num_events) if meter is not None else 0
+        if self.sent_at and outcome not in ("shed", "upstream_error") and (num_events or outcome != "engine_error"):
+            self.estimated = True
+            self.used_prompt_tokens = self.prompt_tokens
+            self.completion_tokens = num_events

@@ -16,7 +16,7 @@ _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 _FINE: Final = (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05)
 _TOKEN: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0)
 
-Labels = tuple[str, ...]
+Labels = tuple[str | int, ...]
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -25,7 +25,7 @@ class Family(msgspec.Struct, frozen=True):
     name: str
     kind: Literal["counter", "gauge", "histogram"]
     help: str
-    labels: Labels = ()
+    labels: tuple[str, ...] = ()
     bounds: tuple[float, ...] = ()
 
 
@@ -39,7 +39,13 @@ FAMILIES: Final = (
     Family("roadbed_ttft_seconds", "histogram", "Time to first token.", ("service",), _SECONDS),
     Family("roadbed_tpot_seconds", "histogram", "Time per output token after the first.", ("service",), _TOKEN),
     Family("roadbed_request_seconds", "histogram", "Whole request.", ("service",), _SECONDS),
-    Family("roadbed_queue_seconds", "histogram", "Wait in the gateway's queue.", ("service",), _SECONDS),
+    Family(
+        "roadbed_queue_seconds",
+        "histogram",
+        "Wait of requests that had to queue in the gateway.",
+        ("service",),
+        _SECONDS,
+    ),
     Family("roadbed_overhead_seconds", "histogram", "Our own time per request.", ("service",), _FINE),
     Family("roadbed_connections", "gauge", "Open client connections."),
     Family("roadbed_inflight_requests", "gauge", "Requests at a replica.", ("service", "replica")),
@@ -60,6 +66,7 @@ class Histogram(dict[Labels, list[float]]):
         self._bounds = bounds
 
     def observe(self, labels: Labels, value: float) -> None:
+        """Counts one value."""
         row = self.get(labels)
         if row is None:
             row = self[labels] = [0.0] * (len(self._bounds) + 3)
@@ -72,7 +79,11 @@ class Counter(dict[Labels, float]):
     """Label values → number."""
 
     def add(self, labels: Labels, amount: float = 1) -> None:
+        """Adds to one row."""
         self[labels] = self.get(labels, 0) + amount
+
+    def __missing__(self, labels: Labels) -> float:
+        return 0  # so that `counter[labels] += 1` counts, without a call, on the hot path
 
 
 class Metrics:
@@ -196,8 +207,8 @@ def _number(value: float) -> str:
     return str(int(value)) if value == int(value) else f"{value:.9g}"
 
 
-def _escape(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def _escape(value: str | int) -> str:
+    return str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def saved_files(run_dir: Path) -> list[Path]:

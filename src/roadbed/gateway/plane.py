@@ -14,10 +14,11 @@ from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
+from roadbed.errors import RuntimeFailure
 from roadbed.gateway import routes
 from roadbed.gateway.access import Caller, authenticate
 from roadbed.gateway.account import Account, Denied
-from roadbed.gateway.exchange import Exchange, Settlement
+from roadbed.gateway.exchange import Exchange
 from roadbed.gateway.ledger.record import Begin, End
 from roadbed.gateway.ledger.writer import Ledger
 from roadbed.gateway.metrics import Metrics
@@ -120,21 +121,9 @@ class Plane:
         output_tokens = router.output_tokens(parsed.max_tokens) * parsed.num_choices
         if caller.limited:
             self._reserve(caller, exchange, prompt_tokens + output_tokens)
-        self.exchanges[request_id] = exchange
-        self.ledger.begin(
-            Begin(
-                request_id,
-                time.time(),
-                caller.key.id,
-                caller.key.tenant,
-                parsed.model,
-                service.name,
-                endpoint,
-                prompt_tokens,
-            )
-        )
+        self._open(exchange)
         features = self._features(exchange, output_tokens, num_bytes)
-        exchange.decide(router.arrive(features, self.loop.time()))
+        exchange.decide(router.arrive(features, time.monotonic()))
         return exchange
 
     def service_for(self, model: str, caller: Caller, capability: str) -> Service:
@@ -159,6 +148,30 @@ class Plane:
             raise limit_error(denied)
         exchange.reserved_tokens = num_tokens
 
+    def _open(self, exchange: Exchange) -> None:
+        """Writes the request down before any engine sees it. Raises ApiError 503 when that is impossible."""
+        caller = exchange.caller
+        key = caller.key
+        begin = Begin(
+            exchange.request_id,
+            time.time(),
+            key.id,
+            key.tenant,
+            exchange.parsed.model,
+            exchange.service.name,
+            exchange.endpoint,
+            exchange.prompt_tokens,
+        )
+        try:
+            self.ledger.begin(begin)
+        except RuntimeFailure:
+            log.exception("the usage ledger cannot be written; refusing requests")
+            if caller.limited:
+                reserved = exchange.reserved_tokens
+                self.account.settle(caller.limits, begin.at, reserved_tokens=reserved, actual_tokens=0)
+            raise ApiError(503, "ledger_unavailable", "Usage cannot be recorded now.", retry_after_s=5.0) from None
+        self.exchanges[exchange.request_id] = exchange
+
     def _features(self, exchange: Exchange, output_tokens: int, num_bytes: int) -> Features:
         headers = exchange.request.headers
         parsed, service = exchange.parsed, exchange.service
@@ -180,52 +193,40 @@ class Plane:
 
     # ── out ───────────────────────────────────────────────────────────────────────────────────────
 
-    def settle(self, exchange: Exchange, end: Settlement) -> None:
+    def settle(self, exchange: Exchange) -> None:
         """A request is over: ledger, limits, router and metrics, together and once."""
-        now = self.loop.time()
-        wall = time.time()
+        now, wall = time.monotonic(), time.time()
         caller, service, request_id = exchange.caller, exchange.service, exchange.request_id
+        prompt, cached, completion = exchange.used_prompt_tokens, exchange.cached_tokens, exchange.completion_tokens
         price = service.entry.price
         cost_pico = (
-            (end.prompt_tokens - end.cached_tokens) * price.input_pico
-            + end.cached_tokens * price.cached_input_pico
-            + end.completion_tokens * price.output_pico
+            (prompt - cached) * price.input_pico + cached * price.cached_input_pico + completion * price.output_pico
         )
         received = exchange.request.received_at
-        ttft_s = end.first_at - received if end.first_at else 0.0
+        ttft_s = exchange.first_at - received if exchange.first_at else 0.0
+        total_s = now - received
+        overhead_s = exchange.overhead_s()
         self.ledger.end(
             End(
-                request_id,
-                wall,
-                end.outcome,
-                end.status,
-                end.replica,
-                end.num_tries,
-                end.prompt_tokens,
-                end.cached_tokens,
-                end.completion_tokens,
-                end.estimated,
-                ttft_s,
-                now - received,
-                end.overhead_s,
-                end.route,
-                cost_pico,
+                request_id, wall, exchange.outcome, exchange.status, exchange.replica_id, exchange.num_tries,
+                prompt, cached, completion, exchange.estimated, ttft_s, total_s, overhead_s, exchange.route, cost_pico,
             )
-        )
+        )  # fmt: skip
         self.exchanges.pop(request_id, None)
         if caller.limited:
-            actual = end.prompt_tokens + end.completion_tokens
             self.account.settle(
-                caller.limits, wall, reserved_tokens=exchange.reserved_tokens, actual_tokens=actual, cost_pico=cost_pico
-            )
-        self._measure(exchange, end, ttft_s, now - received)
+                caller.limits, wall, reserved_tokens=exchange.reserved_tokens, actual_tokens=prompt + completion,
+                cost_pico=cost_pico,
+            )  # fmt: skip
+        self._measure(exchange, ttft_s, total_s, overhead_s)
+        estimated = exchange.estimated
         decisions = service.router.finish(
             request_id,
             now,
-            outcome_ok=end.outcome == "ok",
-            prompt_tokens=0 if end.estimated else end.prompt_tokens,
-            cached_tokens=None if end.estimated else end.cached_tokens,
-            completion_tokens=end.completion_tokens,
+            outcome_ok=exchange.outcome == "ok",
+            prompt_tokens=0 if estimated else prompt,
+            cached_tokens=None if estimated else cached,
+            completion_tokens=completion,
         )
         if decisions:
             self.carry_out(decisions)
@@ -237,33 +238,35 @@ class Plane:
             if exchange is not None:
                 exchange.decide(decision)
 
-    def _measure(self, exchange: Exchange, end: Settlement, ttft_s: float, total_s: float) -> None:
+    def _measure(self, exchange: Exchange, ttft_s: float, total_s: float, overhead_s: float) -> None:
         metrics, name = self.metrics, exchange.service.name
         labels = (name,)
-        metrics.requests.add((name, exchange.endpoint, str(end.status)))
-        metrics.outcomes.add((name, end.outcome))
-        metrics.overhead.observe(labels, end.overhead_s)
-        metrics.queue.observe(labels, end.queued_s)
+        metrics.requests[(name, exchange.endpoint, exchange.status)] += 1
+        metrics.outcomes[(name, exchange.outcome)] += 1
+        metrics.overhead.observe(labels, overhead_s)
         metrics.request.observe(labels, total_s)
-        if end.prompt_tokens:
-            metrics.tokens.add((name, "prompt"), end.prompt_tokens)
-            metrics.tokens.add((name, "cached"), end.cached_tokens)
-            metrics.tokens.add((name, "completion"), end.completion_tokens)
+        if exchange.waited_s:
+            metrics.queue.observe(labels, exchange.waited_s)
+        if exchange.used_prompt_tokens:
+            tokens = metrics.tokens
+            tokens[(name, "prompt")] += exchange.used_prompt_tokens
+            tokens[(name, "cached")] += exchange.cached_tokens
+            tokens[(name, "completion")] += exchange.completion_tokens
         if ttft_s and exchange.parsed.stream:
             metrics.ttft.observe(labels, ttft_s)
-            if end.completion_tokens > 1:
-                metrics.tpot.observe(labels, (total_s - ttft_s) / (end.completion_tokens - 1))
+            if exchange.completion_tokens > 1:
+                metrics.tpot.observe(labels, (total_s - ttft_s) / (exchange.completion_tokens - 1))
 
     def respond_error(self, connection: ServerConnection, request: Request, error: ApiError) -> None:
         """Refuses a request that never became an exchange."""
-        self.metrics.requests.add(("", _ENDPOINTS.get(request.target, "other"), str(error.status)))
+        self.metrics.requests.add(("", _ENDPOINTS.get(request.target, "other"), error.status))
         connection.respond(
             error.status, error.headers() + b"x-request-id: %b\r\n" % self.next_id().encode(), error.body()
         )
 
     def refuse(self, connection: ServerConnection, status: int, code: str, message: str) -> bytes:
         """Body for bytes that are no acceptable request."""
-        self.metrics.requests.add(("", "malformed", str(status)))
+        self.metrics.requests.add(("", "malformed", status))
         return ApiError(status, code, message).body()
 
     def next_id(self) -> str:
@@ -287,7 +290,7 @@ class Plane:
 
     def tick(self) -> None:
         """Every 50 ms, more often while requests wait: deadlines and capacity freed by other workers."""
-        now = self.loop.time()
+        now = time.monotonic()
         for service in self.tables.ticking():
             decisions = service.router.tick(now)
             if decisions:
@@ -295,7 +298,7 @@ class Plane:
 
     def sweep(self) -> None:
         """Once a second: deadlines of connections, stalled engines, gauges, saved metrics."""
-        now = self.loop.time()
+        now = time.monotonic()
         for connection in list(self.connections):
             connection.sweep(now)
         self.tables.sweep(now)

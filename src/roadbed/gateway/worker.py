@@ -75,7 +75,7 @@ class Worker:
             loop, listen=self.listen, account=self.account, ledger=self.ledger, run_dir=home.run, worker=index
         )
         self.plane.metrics.restore(metrics.load(home.run / f"metrics-{index}.json"))
-        self.plane.tables.apply(snapshot, loop.time())
+        self.plane.tables.apply(snapshot, time.monotonic())
         self._loop = loop
         self._file = SnapshotFile(home.snapshot)
         self._gossip = (
@@ -118,7 +118,7 @@ class Worker:
         """Ticks the routers; looks at the snapshot file every WATCH_S; spreads prefix news."""
         waiting = any(service.router.num_waiting for service in self.plane.tables.ticking())
         self._loop.call_later(BUSY_TICK_S if waiting else TICK_S, self._clock)
-        now = self._loop.time()
+        now = time.monotonic()
         snapshot = self._file.changed()
         if snapshot is not None:
             self.plane.tables.apply(snapshot, now)

@@ -5,7 +5,7 @@ rendered prompt, because a client serialises the turns it repeats the same way e
 """
 
 import re
-from typing import Any, Final, Literal, Union
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -89,7 +89,7 @@ _chat = msgspec.json.Decoder(ChatBody)
 _completion = msgspec.json.Decoder(CompletionBody)
 _embedding = msgspec.json.Decoder(EmbeddingBody)
 _messages = msgspec.json.Decoder(list[Message])
-_prompt = msgspec.json.Decoder(Union[str, list[str], list[int], list[list[int]]])  # noqa: UP007  msgspec needs a type
+_prompt = msgspec.json.Decoder(str | list[str | int | list[int]])
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 
 
@@ -112,20 +112,34 @@ def _refused(error: Exception, where: str = "") -> ApiError:
     return ApiError(400, "invalid_value", message, param=param or None)
 
 
-def _range(value: float | None, low: float, high: float, param: str) -> None:
-    if value is not None and not low <= value <= high:
+def _range(value: float, low: float, high: float, param: str) -> None:
+    if not low <= value <= high:
         raise ApiError(
             400, "invalid_value", f"Invalid value for '{param}': {value} is not in {low}..{high}.", param=param
         )
 
 
+def _not_empty(value: object, param: str) -> None:
+    if value == []:
+        raise ApiError(400, "invalid_value", f"Invalid value for '{param}': it must not be empty.", param=param)
+
+
+_RANGES: Final = (
+    ("n", 1, 128),
+    ("temperature", 0, 2),
+    ("top_p", 0, 1),
+    ("presence_penalty", -2, 2),
+    ("frequency_penalty", -2, 2),
+)
+
+
 def _check_common(body: ChatBody | CompletionBody) -> None:
-    _range(body.n, 1, 128, "n")
-    _range(body.temperature, 0, 2, "temperature")
-    _range(body.top_p, 0, 1, "top_p")
-    _range(body.presence_penalty, -2, 2, "presence_penalty")
-    _range(body.frequency_penalty, -2, 2, "frequency_penalty")
-    _range(body.max_tokens, 0 if isinstance(body, CompletionBody) else 1, 2**31, "max_tokens")
+    for name, low, high in _RANGES:
+        value = getattr(body, name)
+        if value is not None:
+            _range(value, low, high, name)
+    if body.max_tokens is not None:
+        _range(body.max_tokens, 0 if isinstance(body, CompletionBody) else 1, 2**31, "max_tokens")
     if isinstance(body.stop, list) and len(body.stop) > 4:
         raise ApiError(400, "invalid_value", "Invalid value for 'stop': at most 4 sequences.", param="stop")
     if body.stream_options is not None and not body.stream:
@@ -162,10 +176,11 @@ def parse_chat(raw: bytes) -> Parsed:
             400, "missing_required_parameter", "'messages' must hold at least one message.", param="messages"
         )
     _check_common(body)
-    _range(body.max_completion_tokens, 1, 2**31, "max_completion_tokens")
-    _range(body.top_logprobs, 0, 20, "top_logprobs")
+    if body.top_logprobs is not None:
+        _range(body.top_logprobs, 0, 20, "top_logprobs")
     parsed = _common(body, body.messages, body.tools)
     if body.max_completion_tokens is not None:
+        _range(body.max_completion_tokens, 1, 2**31, "max_completion_tokens")
         parsed.max_tokens = body.max_completion_tokens
     return parsed
 
@@ -187,7 +202,7 @@ def parse_completion(raw: bytes) -> Parsed:
         body = _completion.decode(raw)
         if body.prompt == _RAW_NONE:
             raise ApiError(400, "missing_required_parameter", "'prompt' is missing.", param="prompt")
-        _prompt.decode(body.prompt)
+        _not_empty(_prompt.decode(body.prompt), "prompt")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refused(error) from None
     _check_common(body)
@@ -200,10 +215,11 @@ def parse_embedding(raw: bytes) -> Parsed:
         body = _embedding.decode(raw)
         if body.input == _RAW_NONE:
             raise ApiError(400, "missing_required_parameter", "'input' is missing.", param="input")
-        _prompt.decode(body.input)
+        _not_empty(_prompt.decode(body.input), "input")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refused(error) from None
-    _range(body.dimensions, 1, 2**20, "dimensions")
+    if body.dimensions is not None:
+        _range(body.dimensions, 1, 2**20, "dimensions")
     return Parsed(body.model, body.input, _RAW_NONE, max_tokens=0)
 
 

@@ -9,6 +9,7 @@ Back-pressure: when the client reads slowly, `paused` is set and the handler is 
 import asyncio
 import logging
 from collections import deque
+from time import monotonic
 from typing import Protocol, cast
 
 import httptools
@@ -29,7 +30,7 @@ class Request(msgspec.Struct, gc=False):
     headers: dict[bytes, bytes]
     body: bytes
     received_at: float
-    """Loop time when its last byte arrived."""
+    """`time.monotonic()` when its last byte arrived."""
     keep_alive: bool
     http10: bool
 
@@ -78,11 +79,11 @@ class ServerConnection(asyncio.Protocol):
         "_body_size",
         "_closing",
         "_deadline",
-        "_expect_continue",
         "_handler",
         "_head_only",
         "_head_size",
         "_headers",
+        "_http10",
         "_in_head",
         "_keep_alive",
         "_loop",
@@ -109,12 +110,12 @@ class ServerConnection(asyncio.Protocol):
         self._head_size = 0
         self._in_head = True
         self._reading = False
-        self._expect_continue = False
         self._keep_alive = True
         self._stream_raw = False
+        self._http10 = False
         self._head_only = False
         self._closing = False
-        self._deadline = loop.time() + app.limits.header_timeout_s
+        self._deadline = monotonic() + app.limits.header_timeout_s
         self.busy = False
         self.paused = False
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
@@ -145,7 +146,7 @@ class ServerConnection(asyncio.Protocol):
             self._reading = True
             self._head_size = 0
             if not self.busy:
-                self._deadline = self._loop.time() + self._app.limits.header_timeout_s
+                self._deadline = monotonic() + self._app.limits.header_timeout_s
         if self._in_head:
             self._head_size += len(data)
         try:
@@ -169,14 +170,14 @@ class ServerConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.paused = True
-        self._deadline = self._loop.time() + self._app.limits.write_timeout_s
+        self._deadline = monotonic() + self._app.limits.write_timeout_s
         if self._handler is not None:
             self._handler.client_slow(True)
 
     def resume_writing(self) -> None:
         self.paused = False
         if not self.busy:
-            self._deadline = self._loop.time() + self._app.limits.idle_timeout_s
+            self._deadline = monotonic() + self._app.limits.idle_timeout_s
         if self._handler is not None:
             self._handler.client_slow(False)
 
@@ -189,7 +190,6 @@ class ServerConnection(asyncio.Protocol):
         self._target = b""
         self._body = []
         self._body_size = 0
-        self._expect_continue = False
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -197,29 +197,31 @@ class ServerConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
             return  # trailers mean nothing to us
-        headers = self._headers
-        headers[name.lower()] = value
-        if len(headers) > MAX_HEADERS:
-            self._refuse(431, "headers_too_large", f"More than {MAX_HEADERS} header fields.")
-            raise ValueError("too many headers")
+        self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         limits = self._app.limits
-        size = len(self._target) + sum(len(k) + len(v) + 4 for k, v in self._headers.items())
-        if size > limits.max_header_bytes:
-            self._refuse_head_size()
-            raise ValueError("head too large")
-        length = self._headers.get(b"content-length")
+        headers = self._headers
+        if self._head_size > limits.max_header_bytes:  # bytes seen so far, the body's beginning among them
+            size = len(self._target) + sum(len(k) + len(v) + 4 for k, v in headers.items())
+            if size > limits.max_header_bytes:
+                self._refuse_head_size()
+                raise ValueError("head too large")
+        if len(headers) > MAX_HEADERS:
+            self._refuse(431, "headers_too_large", f"More than {MAX_HEADERS} header fields.")
+            raise ValueError("too many headers")
+        self._http10 = self._parser.get_http_version() == "1.0"
+        length = headers.get(b"content-length")
         if length is not None and int(length) > limits.max_body_bytes:
             self._refuse_body_size()
             raise ValueError("body too large")
-        if b"host" not in self._headers and self._parser.get_http_version() == "1.1":
+        if b"host" not in headers and not self._http10:
             self._refuse(400, "missing_host", "HTTP/1.1 requests need a Host header.")
             raise ValueError("no host")
         if not self.busy:
-            self._deadline = self._loop.time() + limits.body_timeout_s
-        if b"expect" in self._headers and self._headers[b"expect"].lower() == b"100-continue":
+            self._deadline = monotonic() + limits.body_timeout_s
+        if b"expect" in headers and headers[b"expect"].lower() == b"100-continue":
             self.transport.write(http.CONTINUE)
 
     def on_body(self, data: bytes) -> None:
@@ -237,11 +239,10 @@ class ServerConnection(asyncio.Protocol):
             self._target,
             self._headers,
             body[0] if len(body) == 1 else b"".join(body),
-            self._loop.time(),
+            monotonic(),
             parser.should_keep_alive(),
-            parser.get_http_version() == "1.0",
+            self._http10,
         )
-        self._body = []
         self._reading = False
         self._in_head = True
         self._head_size = 0
@@ -315,7 +316,7 @@ class ServerConnection(asyncio.Protocol):
             self._closing = True
             self.transport.close()
             return
-        self._deadline = self._loop.time() + self._app.limits.idle_timeout_s
+        self._deadline = monotonic() + self._app.limits.idle_timeout_s
 
     def _next(self) -> None:
         if self._queue and not self.transport.is_closing():

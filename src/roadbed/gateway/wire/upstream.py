@@ -37,6 +37,7 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_complete",
         "_headers",
+        "_keep_alive",
         "_parser",
         "_paused",
         "_payload",
@@ -55,6 +56,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._status = 0
         self._complete = True
+        self._keep_alive = True
         self._paused = False
         self._payload: tuple[bytes, ...] = ()
         self.used = False
@@ -114,7 +116,7 @@ class UpstreamConnection(asyncio.Protocol):
                 sink.up_lost(f"engine sent malformed HTTP ({error})", True)
             return
         if self._complete and self._sink is not None:
-            self._over(self._parser.should_keep_alive())
+            self._over()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._pool.open.discard(self)
@@ -131,7 +133,7 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             sink.up_lost(f"engine closed the connection ({exc or 'end of stream'})", True)
 
-    def _over(self, keep_alive: bool) -> None:
+    def _over(self) -> None:
         sink, self._sink = self._sink, None
         self._parser = None
         self._payload = ()
@@ -139,7 +141,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._paused:
             self._paused = False
             self.transport.resume_reading()
-        if keep_alive:
+        if self._keep_alive:
             self._pool.give_back(self)
         else:
             self.transport.close()
@@ -168,8 +170,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._sink.up_data(data)
 
     def on_message_complete(self) -> None:
-        if self._status >= 200:
+        if self._status >= 200 and self._parser is not None:
             self._complete = True
+            self._keep_alive = self._parser.should_keep_alive()  # asked later, llhttp has forgotten
 
 
 class Pool:
