@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 import psutil
@@ -26,6 +26,20 @@ from roadbed.spec.service import LlamaCppEngine, OpenAIEngine, VllmEngine
 EngineFactory = Callable[[LlamaCppEngine | VllmEngine | OpenAIEngine], EngineAdapter]
 
 
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A model of the catalogue, or one that is here by its source."""
+
+    name: str
+    source: str
+    state: str
+    size_bytes: int | None = None
+    digest: str | None = None
+    license: str | None = None
+    num_parameters: int | None = None
+    done_bytes: int = 0
+    error: str = ""
+
+
 class ModelBook(Protocol):
     """The model store as control needs it; see `control/models.py`."""
 
@@ -34,7 +48,7 @@ class ModelBook(Protocol):
         """Begins fetching in the background, unless it is under way. Never raises; the fact tells."""
         ...
 
-    def list_models(self) -> list[dict[str, Any]]: ...
+    def list_models(self) -> list[ModelInfo]: ...
     async def close(self) -> None: ...
 
 

@@ -10,8 +10,9 @@ from roadbed.control.services.key import NewKey, apply_key, plan_key
 from roadbed.control.services.service import Plan, apply_service, plan_service
 from roadbed.control.services.tenant import apply_tenant, plan_tenant
 from roadbed.control.store import Store
+from roadbed.models import catalogue
 from roadbed.spec.load import AnySpec
-from roadbed.spec.service import Service
+from roadbed.spec.service import OpenAIEngine, Service
 from roadbed.spec.tenant import Tenant
 
 _ORDER = {"tenant": 0, "key": 1, "service": 2}
@@ -27,7 +28,8 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan(store: Store, specs: Sequence[AnySpec], node: Node) -> list[Plan]:
-    """What `apply` of these specs would do, without doing it. Raises ConflictError."""
+    """What `apply` of these specs would do, without doing it. Raises ConflictError, and NotFoundError or
+    UsageError for a model nobody knows."""
     with store.read() as connection:
         return [_plan(connection, spec, node) for spec in specs]
 
@@ -44,6 +46,8 @@ def apply(store: Store, specs: Sequence[AnySpec], node: Node, actor: str) -> lis
 
 def _plan(connection: Connection, spec: AnySpec, node: Node) -> Plan:
     if isinstance(spec, Service):
+        if not isinstance(spec.engine, OpenAIEngine):
+            catalogue.resolve(spec.model)
         return plan_service(connection, spec, node)
     return plan_tenant(connection, spec) if isinstance(spec, Tenant) else plan_key(connection, spec)
 

@@ -26,6 +26,8 @@ Topic = Literal["state", "usage", "publish"]
 Clock = Callable[[], float]
 
 BUSY_TIMEOUT_MS = 10_000
+_POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 56}
+"""More connections than threads that may ask at once (40 of the API, those of the loops)."""
 
 
 class Store:
@@ -103,12 +105,12 @@ def _parse(url: str) -> URL:
 
 def _engine(url: URL) -> Engine:
     if url.drivername == "sqlite":
-        engine = create_engine(url)
+        engine = create_engine(url, **_POOL)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     try:
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+        return create_engine(url, **_POOL, pool_pre_ping=True, connect_args={"connect_timeout": 10})
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise UsageError(
             "control.database_url: the PostgreSQL driver is not installed", hint="pip install 'roadbed[postgres]'"
