@@ -1,7 +1,7 @@
 """Everything a gateway worker is told by the control plane, as one file.
 
 The control plane writes `run/gateway.json` (mode 0600) by atomic rename whenever something changed; each worker looks
-at the file's identity every 100 ms and swaps the decoded snapshot in one assignment. No connection to lose, nothing to
+at the file's identity every 50 ms and swaps the decoded snapshot in one assignment. No connection to lose, nothing to
 replay: a worker that starts while the control plane is down serves from the last snapshot. The trade-off is that the
 file is rewritten whole (1 ms per thousand keys), which is fine for one node.
 

@@ -31,7 +31,6 @@ from roadbed.home import Home
 
 TICK_S = 0.05
 BUSY_TICK_S = 0.005
-WATCH_S = 0.1
 SWEEP_S = 1.0
 log = logging.getLogger(__name__)
 
@@ -83,6 +82,13 @@ class Worker:
         )
         self._server: asyncio.Server | None = None
         self._stopped = asyncio.Event()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self.port = 0
+        """Where it listens, once it does."""
+
+    def stop(self) -> None:
+        """Begins the drain; `run` returns when it is over."""
+        self._stopped.set()
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT, then drains."""
@@ -96,8 +102,9 @@ class Worker:
             ssl=_tls(listen),
         )
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopped.set)
-        log.info("listening on %s:%d, snapshot %d", listen.host, listen.port, self.plane.tables.version)
+            loop.add_signal_handler(number, self.stop)
+        self.port = self._server.sockets[0].getsockname()[1]
+        log.info("listening on %s:%d, snapshot %d", listen.host, self.port, self.plane.tables.version)
         gc.collect()
         gc.freeze()
         self._clock()
@@ -107,6 +114,8 @@ class Worker:
 
     def close(self) -> None:
         """Settles nothing: whatever is still open is settled by the ledger's reader as lost."""
+        for timer in self._timers.values():
+            timer.cancel()
         self.plane.tables.close()
         self.plane.metrics.save(self.plane.run_dir / f"metrics-{self.plane.worker}.json")
         self.ledger.close()
@@ -115,9 +124,9 @@ class Worker:
         self.account.close()
 
     def _clock(self) -> None:
-        """Ticks the routers; looks at the snapshot file every WATCH_S; spreads prefix news."""
+        """Ticks the routers; looks at the snapshot file; spreads prefix news."""
         waiting = any(service.router.num_waiting for service in self.plane.tables.ticking())
-        self._loop.call_later(BUSY_TICK_S if waiting else TICK_S, self._clock)
+        self._timers["clock"] = self._loop.call_later(BUSY_TICK_S if waiting else TICK_S, self._clock)
         now = time.monotonic()
         snapshot = self._file.changed()
         if snapshot is not None:
@@ -128,7 +137,7 @@ class Worker:
             self._exchange_news(self._gossip, now)
 
     def _sweep(self) -> None:
-        self._loop.call_later(SWEEP_S, self._sweep)
+        self._timers["sweep"] = self._loop.call_later(SWEEP_S, self._sweep)
         self.plane.sweep()
 
     def _read_reports(self) -> None:
