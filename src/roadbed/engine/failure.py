@@ -12,7 +12,7 @@ import signal as signals
 from roadbed.engine.base import EngineFailure
 
 MAX_MESSAGE_CHARS = 300
-MAX_LINE_CHARS = 4000
+MAX_LINE_CHARS = 2000
 
 _RULES: tuple[tuple[str, str, str], ...] = (
     (
@@ -72,14 +72,12 @@ _NOISE = re.compile(
     r"EngineCore encountered a fatal error",
     re.IGNORECASE,
 )
-_QUIET = re.compile(
-    r"^(?:\([^)]{1,60}\)\s*)*(?:\d+\.\d\d\.\d{3}\.\d{3}\s+[IWD]\b|(?:WARNING|INFO|DEBUG)\b)|\b\w*Warning: "
-)
-_EXCEPTION = re.compile(r"\b[A-Za-z_][\w.]*(?:Error|Exception|Failure)\b\s*: \S|GGML_ASSERT|^roadbed: error: |\bE\s+\S")
+_QUIET = re.compile(r"^(?:\([^)]{1,60}\)\s*)*(?:\d+\.\d\d\.\d{3}\.\d{3}\s+[IWD]\b|(?:WARNING|INFO|DEBUG)\b)|Warning: ")
+_EXCEPTION = re.compile(r"(?:Error|Exception|Failure)\b\s*: \S|GGML_ASSERT|^roadbed: error: |\bE\s+\S")
 _SECRETS = (
     re.compile(r"\b(?:hf|sk|rb|ghp|gho|pat|ms)[_-][A-Za-z0-9_\-]{8,}"),
     re.compile(r"(?i)(\bbearer\s+)\S+"),
-    re.compile(r"(?i)((?:[\w-]*(?:api[-_]?key|token|password|passwd|secret)[\w-]*)[\"']?\s*[=:]\s*[\"']?)[^\s\"',]+"),
+    re.compile(r"(?i)((?:api[-_]?key|token|password|passwd|secret)[\w-]*[\"']?\s*[=:]\s*[\"']?)[^\s\"',]+"),
     re.compile(r"(://[^/\s:@]*:)[^@\s]+(?=@)"),
 )
 
