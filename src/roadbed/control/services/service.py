@@ -49,12 +49,12 @@ def plan_service(connection: Connection, spec: Service, node: Node) -> Plan:
     """What `apply_service` would change and what would follow from it."""
     before = get_service(connection, spec.name)
     _check_names(connection, spec)
-    after = spec.model_dump(mode="json")
+    after = _shown(spec)
     if before is None or before.deleted_at is not None:
         effects = [f"starts {_replicas(spec.replicas.min)} of {spec.model}"]
         effects += _fit(spec, spec.replicas.min, list_replicas(connection), node)
         return Plan(kind="service", name=spec.name, change="create", fields=diff_fields({}, after), effects=effects)
-    fields = diff_fields(before.spec.model_dump(mode="json"), after)
+    fields = diff_fields(_shown(before.spec), after)
     if not fields:
         return Plan(kind="service", name=spec.name, change="unchanged")
     effects = []
@@ -87,8 +87,7 @@ def apply_service(store: Store, connection: Connection, spec: Service, actor: st
         created_at=now if before is None or fresh else before.created_at,
         updated_at=now,
     )
-    old = {} if before is None or fresh else before.spec.model_dump(mode="json")
-    changed = [change.field for change in diff_fields(old, spec.model_dump(mode="json"))]
+    changed = [] if before is None or fresh else [c.field for c in diff_fields(_shown(before.spec), _shown(spec))]
     append_event(
         connection,
         now,
@@ -170,6 +169,11 @@ def _check_names(connection: Connection, spec: Service) -> None:
                 hint=f"roadbed explain {other.name}",
                 field="aliases",
             )
+
+
+def _shown(spec: Service) -> dict[str, Any]:
+    """What a person would call its content; kind and name are its identity."""
+    return spec.model_dump(mode="json", exclude={"kind", "name"})
 
 
 def _relaunches(before: Service, after: Service) -> bool:
