@@ -17,7 +17,7 @@ from roadbed.errors import ConflictError, NotFoundError, RuntimeFailure, UsageEr
 from roadbed.home import Home
 from roadbed.runtime.base import ProcessSpec
 from roadbed.runtime.local import protocol
-from roadbed.runtime.local.agent import main, short_path, take_lock
+from roadbed.runtime.local.agent import main, take_lock
 from roadbed.runtime.local.client import SyncAgent, start_agent
 from tests.runtime.local.conftest import alive, eventually
 
@@ -36,7 +36,7 @@ def control_pid(agent: SyncAgent) -> int:
 
 def raw(home: Home, data: bytes) -> bytes:
     """What the agent answers to these bytes, until it closes or has answered a line."""
-    with socket.socket(socket.AF_UNIX) as link, short_path(home.agent_socket) as address:
+    with socket.socket(socket.AF_UNIX) as link, protocol.short_path(home.agent_socket) as address:
         link.settimeout(5)
         link.connect(address)
         try:
@@ -77,6 +77,16 @@ def test_control_comes_back_after_kill_9(start: Callable[..., SyncAgent], home: 
         eventually(lambda: agent.log_tail("control") == f"home={home.root} extra=1\n".encode())
         os.kill(control_pid(agent), signal.SIGKILL)
         eventually(lambda expected=expected: agent.ping().num_control_restarts == expected + 1)
+
+
+def test_killing_control_touches_nobody_else(start: Callable[..., SyncAgent]) -> None:
+    agent = start(["sleep", "1000"])
+    pid = agent.start(ProcessSpec(name="engine", argv=("sleep", "1000"), labels={"service": "chat"})).pid
+    old = control_pid(agent)
+    os.kill(old, signal.SIGKILL)
+    eventually(lambda: control_pid(agent) not in (0, old))
+    (engine,) = [status for status in agent.list() if status.name == "engine"]
+    assert (engine.pid, engine.state, engine.labels) == (pid, "running", {"service": "chat"})
 
 
 def test_a_control_that_cannot_start_is_tried_again_and_the_agent_lives(start: Callable[..., SyncAgent]) -> None:
@@ -206,7 +216,7 @@ def test_noise_on_the_socket_is_answered_or_closed_never_fatal(agent: SyncAgent,
 
 
 def test_a_line_may_come_in_pieces_and_two_at_once(agent: SyncAgent, home: Home) -> None:
-    with socket.socket(socket.AF_UNIX) as link, short_path(home.agent_socket) as address:
+    with socket.socket(socket.AF_UNIX) as link, protocol.short_path(home.agent_socket) as address:
         link.settimeout(5)
         link.connect(address)
         for byte in b'{"op":"ping"}\n{"op":"list"}\n':

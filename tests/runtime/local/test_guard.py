@@ -63,3 +63,12 @@ def test_telling_a_sentinel_that_is_gone_is_no_error(caplog: pytest.LogCaptureFi
     guard.add(2**22 + 1, 1)
     assert "successor" in caplog.text
     guard.close()
+
+
+def test_a_stuck_sentinel_does_not_outlive_the_agent() -> None:
+    guard = Guard("ROADBED_AGENT=test-guard")
+    guard.start()
+    stuck = guard.pid
+    os.kill(stuck, signal.SIGSTOP)
+    guard.close(timeout_s=0.1)
+    assert not alive(stuck)

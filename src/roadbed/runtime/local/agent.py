@@ -9,14 +9,12 @@ Exit codes: 0 stopped on purpose, 4 another agent holds this home, 1 anything el
 
 import argparse
 import asyncio
-import contextlib
 import fcntl
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -80,7 +78,7 @@ class Agent:
         path.unlink(missing_ok=True)  # we hold the lock: whoever bound it is dead
         old_umask = os.umask(0o177)
         try:
-            with short_path(path) as address:
+            with protocol.short_path(path) as address:
                 return await asyncio.start_unix_server(self._accept, address, limit=protocol.MAX_REQUEST_BYTES)
         finally:
             os.umask(old_umask)
@@ -170,16 +168,6 @@ class Agent:
             num_processes=self._table.num_live,
             num_control_restarts=self._keeper.num_restarts if self._keeper else 0,
         )
-
-
-@contextlib.contextmanager
-def short_path(path: Path) -> Iterator[str]:
-    """The path through /proc, so that a deep ROADBED_HOME does not hit the 107 bytes a socket address may have."""
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{directory}/{path.name}"
-    finally:
-        os.close(directory)
 
 
 def take_lock(home: Home) -> int:

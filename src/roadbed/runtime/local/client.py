@@ -20,7 +20,6 @@ from roadbed.errors import NotFoundError, RoadbedError, RuntimeFailure, Unreacha
 from roadbed.home import Home
 from roadbed.runtime.base import ProcessSpec, ProcessStatus
 from roadbed.runtime.local import protocol
-from roadbed.runtime.local.agent import short_path
 from roadbed.runtime.local.logs import tail
 
 CALL_TIMEOUT_S = 10.0
@@ -58,7 +57,7 @@ class LocalRuntime:
     async def _call(self, request: protocol.Request, kind: type[T], timeout_s: float = CALL_TIMEOUT_S) -> T:
         try:
             async with asyncio.timeout(timeout_s):
-                with short_path(self._home.agent_socket) as address:
+                with protocol.short_path(self._home.agent_socket) as address:
                     reader, writer = await asyncio.open_unix_connection(address, limit=protocol.MAX_REPLY_BYTES)
                 try:
                     writer.write(_line(request))
@@ -118,7 +117,7 @@ class SyncAgent:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
                 link.settimeout(timeout_s)
-                with short_path(self._home.agent_socket) as address:
+                with protocol.short_path(self._home.agent_socket) as address:
                     link.connect(address)
                 link.sendall(_line(request))
                 with link.makefile("rb") as file:

@@ -57,7 +57,12 @@ class Guard:
             os.close(self._pipe)
             self._pipe = -1
         if self._process is not None:
-            self._process.wait(timeout_s)
+            try:
+                self._process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                _log.warning("sentinel does not end; killing it")
+                self._process.kill()
+                self._process.wait()
             self._process = None
 
     def _tell(self, line: str) -> None:

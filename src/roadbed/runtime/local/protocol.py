@@ -5,7 +5,11 @@ is bounded, an unknown or broken one is answered with an error, and one connecti
 client that wants two answers at once opens two connections.
 """
 
+import contextlib
+import os
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
@@ -131,3 +135,13 @@ def check_process_name(name: str) -> str:
             field="name",
         )
     return name
+
+
+@contextlib.contextmanager
+def short_path(path: Path) -> Iterator[str]:
+    """The path through /proc, so that a deep ROADBED_HOME does not hit the 107 bytes a socket address may have."""
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)
