@@ -29,7 +29,8 @@ CHAT = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 REPLY = {
     "id": "c1", "object": "chat.completion", "created": 1, "model": "m",
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10, "prompt_tokens_details": {"cached_tokens": 2}},
+    "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10,
+              "prompt_tokens_details": {"cached_tokens": 2}},
 }  # fmt: skip
 
 

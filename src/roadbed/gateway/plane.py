@@ -116,18 +116,18 @@ class Plane:
                 f"This prompt of {num_bytes} bytes cannot fit the model's context of {service.context_tokens} tokens.",
                 param="input" if endpoint == "embeddings" else "prompt" if endpoint == "completions" else "messages",
             )
-        request_id = self.next_id()
-        exchange = Exchange(self, connection, request, endpoint, caller, service, parsed, request_id, prompt_tokens)
         output_tokens = router.output_tokens(parsed.max_tokens) * parsed.num_choices
+        features = self._features(request, parsed, service, prompt_tokens, output_tokens, num_bytes)
+        request_id = features.request_id
+        exchange = Exchange(self, connection, request, endpoint, caller, service, parsed, request_id, prompt_tokens)
         if caller.limited:
             self._reserve(caller, exchange, prompt_tokens + output_tokens)
         self._open(exchange)
-        features = self._features(exchange, output_tokens, num_bytes)
         exchange.decide(router.arrive(features, time.monotonic()))
         return exchange
 
-    def service_for(self, model: str, caller: Caller, capability: str) -> Service:
-        """The service of a model name. Raises ApiError 404 or 403."""
+    def service_for(self, model: str, caller: Caller, capability: str = "") -> Service:
+        """The service of a model name. Raises ApiError 404 (unknown), 403 (not for this key) or 400 (cannot do it)."""
         service = self.tables.models.get(model)
         if service is None:
             raise ApiError(
@@ -135,7 +135,7 @@ class Plane:
             )
         if caller.models and model not in caller.models:
             raise ApiError(403, "model_not_allowed", f"This API key may not use the model '{model}'.", param="model")
-        if service.capabilities and capability not in service.capabilities:
+        if capability and service.capabilities and capability not in service.capabilities:
             raise ApiError(
                 400, "unsupported_endpoint", f"The model '{model}' does not support this endpoint.", param="model"
             )
@@ -172,21 +172,22 @@ class Plane:
             raise ApiError(503, "ledger_unavailable", "Usage cannot be recorded now.", retry_after_s=5.0) from None
         self.exchanges[exchange.request_id] = exchange
 
-    def _features(self, exchange: Exchange, output_tokens: int, num_bytes: int) -> Features:
-        headers = exchange.request.headers
-        parsed, service = exchange.parsed, exchange.service
-        router = service.router
+    def _features(
+        self, request: Request, parsed: Parsed, service: Service, prompt_tokens: int, output_tokens: int, num_bytes: int
+    ) -> Features:
+        """What the router is told. Raises ApiError 400 on a header that is not what it should be."""
+        headers, entry, router = request.headers, service.entry, service.router
         seed = xxh3_64_intdigest(parsed.prefix, xxh3_64_intdigest(parsed.model.encode()))
         return Features(
-            request_id=exchange.request_id,
+            request_id=self.next_id(),
             blocks=chain(memoryview(parsed.prompt), seed, router.block_bytes),
             block_tokens=router.block_tokens,
-            prompt_tokens=exchange.prompt_tokens,
+            prompt_tokens=prompt_tokens,
             output_tokens=output_tokens,
-            priority=_priority(headers, parsed, service.entry.priority),
+            priority=_priority(headers, parsed, entry.priority),
             session=_session(headers, parsed),
-            slo_ttft_s=_milliseconds(headers, b"x-slo-ttft-ms", service.entry.slo_ttft_s),
-            slo_tpot_s=_milliseconds(headers, b"x-slo-tpot-ms", service.entry.slo_tpot_s),
+            slo_ttft_s=_milliseconds(headers, b"x-slo-ttft-ms", entry.slo_ttft_s),
+            slo_tpot_s=_milliseconds(headers, b"x-slo-tpot-ms", entry.slo_tpot_s),
             prompt_bytes=num_bytes,
             stream=parsed.stream,
         )

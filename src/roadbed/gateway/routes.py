@@ -58,7 +58,7 @@ def _models(plane: "Plane", request: "Request", connection: "ServerConnection") 
 def _model(plane: "Plane", request: "Request", connection: "ServerConnection") -> None:
     caller = authenticate(request.headers.get(b"authorization"), plane.tables.callers, "inference")
     name = request.target.partition(b"?")[0][11:].decode("utf-8", "replace")
-    service = plane.service_for(name, caller, "")
+    service = plane.service_for(name, caller)
     connection.respond(200, _JSON, msgspec.json.encode(_object(name, service)))
 
 

@@ -152,7 +152,9 @@ class ServerConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._refuse(400, "upgrade_not_supported", "Protocol upgrades are not supported.")
+            self._closing = True  # answered as if it had not asked, then closed: what follows is not HTTP/1.1
+            if not self.busy:
+                self.transport.close()
             return
         except httptools.HttpParserCallbackError:
             if not self._closing:  # else a callback refused the request and has answered
