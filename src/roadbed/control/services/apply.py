@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import Connection
 
+from roadbed import engine
 from roadbed.control.placement import Node
 from roadbed.control.services.key import NewKey, apply_key, plan_key
 from roadbed.control.services.service import Plan, apply_service, plan_service
@@ -46,10 +47,17 @@ def apply(store: Store, specs: Sequence[AnySpec], node: Node, actor: str) -> lis
 
 def _plan(connection: Connection, spec: AnySpec, node: Node) -> Plan:
     if isinstance(spec, Service):
-        if not isinstance(spec.engine, OpenAIEngine):
-            catalogue.resolve(spec.model)
+        _check_service(spec)
         return plan_service(connection, spec, node)
     return plan_tenant(connection, spec) if isinstance(spec, Tenant) else plan_key(connection, spec)
+
+
+def _check_service(spec: Service) -> None:
+    """What a spec alone can't know is wrong: a model nobody knows, URLs that lead nowhere, a key that is not set."""
+    if isinstance(spec.engine, OpenAIEngine):
+        engine.create(spec.engine)
+    else:
+        catalogue.resolve(spec.model)
 
 
 def _apply(store: Store, connection: Connection, spec: AnySpec, planned: Plan, actor: str) -> Applied:
