@@ -17,31 +17,35 @@ from roadbed.router.base import Features, ReplicaInfo
 from roadbed.router.blocks import chain
 from roadbed.router.core import RouterCore
 
-PROMPT_BYTES = 8192
 BLOCK_BYTES = 256
 POOLS = (1, 2, 8, 64)
 
 
-def prompts(num: int, rng: random.Random) -> list[bytes]:
-    """A third share a 6 KiB head with one of 20 families, the rest are fresh."""
-    heads = [rng.randbytes(6144) for _ in range(20)]
+def prompts(num: int, rng: random.Random, num_bytes: int = 8192) -> list[bytes]:
+    """A third share three quarters of the prompt with one of 20 families, the rest are fresh."""
+    heads = [rng.randbytes(num_bytes * 3 // 4) for _ in range(20)]
     return [
-        rng.choice(heads) + rng.randbytes(2048) if rng.random() < 0.33 else rng.randbytes(PROMPT_BYTES)
+        rng.choice(heads) + rng.randbytes(num_bytes // 4) if rng.random() < 0.33 else rng.randbytes(num_bytes)
         for _ in range(num)
     ]
 
 
-def measure(num_replicas: int, policy: str, num_requests: int, num_rounds: int) -> dict[str, Any]:
+def measure(num_replicas: int, policy: str, num_requests: int, num_rounds: int, prompt_bytes: int) -> dict[str, Any]:
     """µs of CPU: chain (hashing), arrive (the decision), whole (hashing to finish). Minimum over rounds."""
     best = {"chain_us": float("inf"), "arrive_us": float("inf"), "whole_us": float("inf")}
     for round_index in range(num_rounds):
         core = RouterCore(account=MemoryAccount().view(), policy=policy, seed=round_index, block_bytes=BLOCK_BYTES)
         pool = [ReplicaInfo(id=f"r{i}", slot=i, max_concurrency=64, kv_tokens=262_144) for i in range(num_replicas)]
         core.set_replicas(pool, 0.0)
-        bodies = prompts(num_requests, random.Random(round_index))
+        bodies = prompts(num_requests, random.Random(round_index), prompt_bytes)
         spent = drive(core, bodies, in_flight=16 * num_replicas)
         best = {name: min(best[name], spent[name] / num_requests * 1e6) for name in best}
-    return {"replicas": num_replicas, "policy": policy, **{name: round(value, 2) for name, value in best.items()}}
+    return {
+        "replicas": num_replicas,
+        "prompt_bytes": prompt_bytes,
+        "policy": policy,
+        **{name: round(value, 2) for name, value in best.items()},
+    }
 
 
 def drive(core: RouterCore, bodies: list[bytes], in_flight: int) -> dict[str, float]:
@@ -69,7 +73,12 @@ def drive(core: RouterCore, bodies: list[bytes], in_flight: int) -> dict[str, fl
         running.append(request_id)
         if len(running) > in_flight:
             core.finish(
-                running.pop(0), now, outcome_ok=True, prompt_tokens=2048, cached_tokens=None, completion_tokens=100
+                running.pop(0),
+                now,
+                outcome_ok=True,
+                prompt_tokens=len(body) // 4,
+                cached_tokens=None,
+                completion_tokens=100,
             )
     return {"chain_us": chain_s, "arrive_us": arrive_s, "whole_us": clock() - began}
 
@@ -79,9 +88,10 @@ def main() -> None:
     parser.add_argument("--policy", default="roadbed")
     parser.add_argument("--requests", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--prompt-bytes", type=int, default=8192)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    rows = [measure(num, options.policy, options.requests, options.rounds) for num in POOLS]
+    rows = [measure(num, options.policy, options.requests, options.rounds, options.prompt_bytes) for num in POOLS]
     if options.json:
         print(json.dumps({"rows": rows}))
         return

@@ -277,3 +277,37 @@ def test_a_cancelled_wait_is_never_decided() -> None:
     assert core.cancel("c", 0.1) == []
     assert core.finish("fill0", 1.0, outcome_ok=True) == []
     assert core.failed("c", 2.0).reason == "unknown_request"
+
+
+def test_a_freed_place_goes_to_the_waiting_request_whose_prefix_is_there() -> None:
+    core = router(2, concurrency=1)
+    slots = {}
+    for name, family in (("a", 1000), ("b", 2000), ("c", 1000), ("d", 2000)):
+        slots[name] = core.arrive(request(name, blocks=range(family, family + 20)), 0.0).slot
+    assert slots["a"] == slots["c"] != slots["b"] == slots["d"]
+    core.arrive(request("wants b", blocks=range(2000, 2020)), 1.0)
+    core.arrive(request("wants a", blocks=range(1000, 1020)), 1.0)
+    assert [d.request_id for d in core.finish("a", 1.5, outcome_ok=False)] == ["wants a"]
+    assert [d.request_id for d in core.finish("c", 1.5, outcome_ok=False)] == ["wants b"]
+
+
+def test_being_passed_over_ends() -> None:
+    core = router(1, concurrency=1, max_queue=100)
+    core.arrive(request("x0", blocks=range(20)), 0.0)
+    core.arrive(request("x1", blocks=range(20)), 0.0)
+    core.arrive(request("stranger", blocks=range(900, 920)), 0.0)
+    order = []
+    for index in range(2, 40):
+        core.arrive(request(f"x{index}", blocks=range(20)), 0.0)
+    for index in range(38):
+        order += [d.request_id for d in core.finish(f"x{index}", 1.0, outcome_ok=False)]
+    assert order.index("stranger") == 16
+
+
+def test_priority_comes_before_affinity() -> None:
+    core = router(1, concurrency=1)
+    core.arrive(request("a", blocks=range(20)), 0.0)
+    core.arrive(request("b", blocks=range(20)), 0.0)
+    core.arrive(request("fits", blocks=range(20)), 0.0)
+    core.arrive(request("vip", blocks=range(900, 920), priority=1), 0.0)
+    assert [d.request_id for d in core.finish("a", 1.0, outcome_ok=False)] == ["vip"]

@@ -55,13 +55,34 @@ Owner = Literal["key", "tenant"]
 Ceiling = Literal["requests", "tokens", "concurrency", "budget"]
 
 
-class LimitView(msgspec.Struct, frozen=True, kw_only=True):
-    """A key's or a tenant's ceilings, and where their counters are."""
+class LimitView(msgspec.Struct, kw_only=True):
+    """A key's or a tenant's ceilings, where their counters are, and what the hot path would compute again each time.
+
+    One per process and owner; `requests_tat` and `tokens_tat` are the buckets as the last `reserve` left them."""
 
     owner: Owner
     name: str
     slot: int
     limits: LimitsEntry = LimitsEntry()
+    base: int = 0
+    """First cell of its buckets."""
+    requests_per_minute: int = 0
+    """0 = no ceiling, as below."""
+    request_ns: int = 0
+    tokens_per_minute: int = 0
+    max_concurrency: int = 0
+    budget_pico: int = 0
+    requests_tat: int = 0
+    tokens_tat: int = 0
+
+    def __post_init__(self) -> None:
+        limits_ = self.limits
+        self.base = _BUCKETS_AT + self.slot * _BUCKET
+        self.requests_per_minute = limits_.requests_per_minute or 0
+        self.request_ns = limits.cost_ns(1, self.requests_per_minute) if self.requests_per_minute else 0
+        self.tokens_per_minute = limits_.tokens_per_minute or 0
+        self.max_concurrency = limits_.concurrency or 0
+        self.budget_pico = limits_.monthly_budget_pico or 0
 
 
 class Denied(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +154,8 @@ class Account:
         self._row_base = _ROWS_AT + worker * MAX_REPLICAS * _ROW if worker >= 0 else _NUM_CELLS
         self._concurrency_base = _CONCURRENCY_AT + worker * MAX_LIMITS if worker >= 0 else _NUM_CELLS
         self._shared = num_workers > 1 or worker < 0
+        self._last_slots: Sequence[int] = ()
+        self._slot_index: npt.NDArray[np.intp] = np.empty(0, dtype=np.intp)
         self._month, self._month_ends_at = 0, 0.0
 
     def close(self) -> None:
@@ -161,7 +184,9 @@ class Account:
         """Per slot, the gauges of all other workers summed; None when there are none."""
         if self.num_workers == 1:
             return None
-        rows = self._rows[: self.num_workers, slots, :_GAUGES]
+        if slots != self._last_slots:
+            self._last_slots, self._slot_index = list(slots), np.asarray(slots, dtype=np.intp)
+        rows = self._rows[: self.num_workers, self._slot_index, :_GAUGES]
         sums: list[list[int]] = (rows.sum(axis=0) - rows[self.worker]).tolist()
         return sums
 

@@ -23,6 +23,8 @@ class Waiting(msgspec.Struct, kw_only=True):
     arrived_at: float
     deadline: float
     tried: set[int] = msgspec.field(default_factory=set)
+    num_passed: int = 0
+    """How often someone behind it was taken first."""
     sequence: int = 0
     """Order of first arrival in the queue; kept when the queue puts it back."""
 
@@ -72,6 +74,21 @@ class WaitQueue:
             if self._is_live(request_id, sequence):
                 return self._live.pop(request_id)[0]
         return None
+
+    def pop_level(self, num: int) -> list[Waiting]:
+        """Takes out the first, and up to `num` − 1 more of its level, in order."""
+        first = self.pop()
+        if first is None:
+            return []
+        taken = [first]
+        level = first.level()
+        while len(taken) < num and self._order:
+            if self._order[0][0] != level:
+                break
+            _, _, sequence, request_id = heapq.heappop(self._order)
+            if self._is_live(request_id, sequence):
+                taken.append(self._live.pop(request_id)[0])
+        return taken
 
     def remove(self, request_id: str) -> Waiting | None:
         """Takes out one by id; None when it does not wait."""

@@ -25,7 +25,9 @@ from roadbed.router.replica import Replica
 from roadbed.router.sessions import SessionMap, Visit
 
 _LONGEST_RETRY_S = 600.0
-_SHORT_OUTPUT_TOKENS = 512
+_LOOK_AHEAD = 16
+"""Waiting requests considered for a freed place."""
+_MOST_PASSED = 16
 
 
 class RouterCore:
@@ -318,12 +320,12 @@ class RouterCore:
         )  # fmt: skip
 
     def _pump(self, now: float) -> list[Decision]:
-        """Dispatches from the queue, strictly in order; only a request barred from a free replica (it failed there)
-        lets the next one pass."""
+        """Dispatches from the queue in order; a request barred from a free replica (it failed there) lets the next
+        one pass."""
         decisions: list[Decision] = []
         set_aside: list[Waiting] = []
         while self._pool.has_room():
-            waiting = self._queue.pop()
+            waiting = self._next_waiting()
             if waiting is None:
                 break
             if waiting.tried and self._pool.present and not self._pool.any_untried(waiting.tried):
@@ -339,6 +341,29 @@ class RouterCore:
         for waiting in set_aside:
             self._queue.push(waiting)
         return decisions
+
+    def _next_waiting(self) -> Waiting | None:
+        """The first in the queue, or one of its level whose prefix the free replicas hold.
+
+        When every replica is full, whichever ends a request first gets the next one: taken blindly, requests would
+        land where their prefix is not, take longer, and keep the pool full. Nobody is passed over more than
+        `_MOST_PASSED` times.
+        """
+        if not self._policy.uses_prefix:
+            return self._queue.pop()
+        level = self._queue.pop_level(_LOOK_AHEAD)
+        if len(level) <= 1:
+            return level[0] if level else None
+        best = 0
+        if level[0].num_passed < _MOST_PASSED:
+            mask = self._pool.free_mask()
+            shares = [self._pool.prefix.longest(waiting.features.blocks, mask) for waiting in level]
+            best = max(range(len(level)), key=lambda index: (shares[index], -index))
+        for index, waiting in enumerate(level):
+            if index != best:
+                waiting.num_passed += index < best
+                self._queue.push(waiting)
+        return level[best]
 
     def _drain(self, now: float) -> list[Decision]:
         """What waited and may go now, and what was decided in passing."""

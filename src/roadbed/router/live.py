@@ -70,7 +70,8 @@ def _learn_cache(live: Live, replica: Replica, prefix: PrefixIndex, prompt_token
 
 
 def _learn_times(live: Live, replica: Replica, outcome: Outcome, now: float) -> None:
-    """A stream tells TTFT and TPOT apart; a whole answer is split by what is already known of the other half."""
+    """A stream tells TTFT and TPOT apart; a whole answer is split in the proportion now predicted,
+    which finds their sum and, as lengths vary, most of the split."""
     features, model = live.waiting.features, replica.model
     if outcome.prompt_tokens > 0 and outcome.cached_tokens is not None:
         uncached = max(0, outcome.prompt_tokens - outcome.cached_tokens)
@@ -83,9 +84,10 @@ def _learn_times(live: Live, replica: Replica, outcome: Outcome, now: float) -> 
         ttft_s = live.first_byte_at - live.dispatched_at
         decode_s, num_steps = now - live.first_byte_at, num_output - 1
     else:
-        total_s = now - live.dispatched_at
-        ttft_s = max(0.0, total_s - num_output * model.step_time_s(running))
-        decode_s, num_steps = max(0.0, total_s - model.ttft_s(tokens, live.num_running)), num_output
+        num_steps = num_output
+        ttft_s, decode_s = model.ttft_s(tokens, live.num_running), num_output * model.step_time_s(running)
+        ratio = (now - live.dispatched_at) / max(ttft_s + decode_s, 1e-9)
+        ttft_s, decode_s = ttft_s * ratio, decode_s * ratio
     if live.num_running < replica.max_concurrency:
         model.observe_ttft(ttft_s, tokens, live.num_running)
     if num_steps >= _MIN_DECODE_TOKENS:

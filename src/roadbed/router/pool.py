@@ -70,6 +70,14 @@ class Pool:
         self.refresh()
         return any(replica.num_running < replica.limit for replica in self._open)
 
+    def free_mask(self) -> int:
+        """Prefix bits of the open replicas below their limit."""
+        mask = 0
+        for replica in self._open:
+            if replica.num_running < replica.limit:
+                mask |= 1 << replica.bit
+        return mask
+
     def any_untried(self, tried: Collection[int]) -> bool:
         """Whether some replica, busy or suspect, could still take a request that failed on `tried`."""
         return any(replica.slot not in tried and not replica.info.draining for replica in self.present)

@@ -76,20 +76,33 @@ class PrefixIndex:
         _settle(lengths, mask, len(blocks))
         return lengths
 
+    def longest(self, blocks: Sequence[int], mask: int) -> float:
+        """The largest share of `blocks` that a single replica of `mask` holds from the first on; 0 of no blocks."""
+        depth = 0
+        for block in blocks:
+            mask &= self._table.get(block, 0)
+            if not mask:
+                break
+            depth += 1
+        return depth / len(blocks) if blocks else 0.0
+
     def insert(self, bit: int, blocks: Sequence[int], now: float) -> list[int]:
         """Believes `blocks` to be held from now on; returns those that are news to the other workers."""
         lru, table, flag = self.lrus[bit], self._table, 1 << bit
         stale = now - _REPUBLISH_S
         news: list[int] = []
+        held_at, masks, add_news, to_end = lru.get, table.get, news.append, lru.move_to_end
         for block in reversed(blocks):
-            touched = lru.get(block)
+            touched = held_at(block)
             if touched is None:
-                table[block] = table.get(block, 0) | flag
-                news.append(block)
-            elif touched < stale:
-                news.append(block)
+                table[block] = masks(block, 0) | flag
+                lru[block] = now
+                add_news(block)
+                continue
             lru[block] = now
-            lru.move_to_end(block)
+            to_end(block)
+            if touched < stale:
+                add_news(block)
         if len(lru) > self.capacities[bit]:
             self._evict(bit)
         news.reverse()
@@ -171,11 +184,9 @@ class PrefixIndex:
         lru, table, keep, capacity = self.lrus[bit], self._table, ~(1 << bit), self.capacities[bit]
         while len(lru) > capacity:
             block, _ = lru.popitem(last=False)
-            left = table[block] & keep
+            left = table.pop(block) & keep
             if left:
                 table[block] = left
-            else:
-                del table[block]
 
 
 def _settle(lengths: list[int], mask: int, depth: int) -> None:

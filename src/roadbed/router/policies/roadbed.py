@@ -1,12 +1,12 @@
 """Our policy: the replica on which this request costs everyone the fewest seconds.
 
-    cost = w · (TTFT + own decoding) + prefill · (running + waiting share + ½) + added TPOT · tokens still to come
+    cost = w · (TTFT + own decoding) + prefill · (running + waiting share + 1) + added TPOT · tokens still to come
          + blocks pushed out that will be wanted again
 
 All in seconds, from what was learned per replica. Affinity is bounded by cost, not by a threshold: a cached prefix is
 worth exactly the prefill it saves, to this request and to those it would stall, so a busy holder loses to an idle
-stranger at the right moment and a cold request goes where it hurts least. The ½ is what a second of prefill takes
-from requests yet to come (ρ / (1 − ρ) at a third of capacity): without it two equal prompts arriving together would
+stranger at the right moment and a cold request goes where it hurts least. The 1 is what a second of prefill takes
+from requests yet to come (ρ / (1 − ρ) at half of capacity): without it two equal prompts arriving together would
 be computed twice for nothing. Priority is w: what this request's seconds
 count against the others'. With a TTFT target, replicas predicted to meet it compete on harm alone (best fit); if none
 does, the fastest is taken.
@@ -18,10 +18,14 @@ from roadbed.router.base import Features
 from roadbed.router.policies.base import Choice, Context, slot_wait_s
 from roadbed.router.replica import Replica
 
-_FUTURE = 0.5
+_FUTURE = 1.0
 """Seconds that a second of prefill costs requests yet to come."""
 _TIE = 0.01
 """Costs this close (relative) are equal: noise in the coefficients must not herd requests."""
+
+
+Price = tuple[float, float, float, float]
+"""Cost s, predicted TTFT s, harm to others s, matched tokens."""
 
 
 class Roadbed:
@@ -29,9 +33,9 @@ class Roadbed:
     uses_prefix = True
 
     def choose(self, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
-        priced = [price(features, replica, context, len(candidates)) for replica in candidates]
+        priced = price(features, candidates, context)
         if len(priced) == 1:
-            return Choice(0, "only_one", priced[0][1], priced[0][3])
+            return Choice(0, "only_one", priced[0][1], int(priced[0][3]))
         reason = "least_cost"
         ranks = [cost for cost, _, _, _ in priced]
         slo_s = features.slo_ttft_s
@@ -44,44 +48,41 @@ class Roadbed:
         _, ttft_s, _, matched = priced[index]
         if reason == "least_cost" and matched:
             reason = "sticky" if candidates[index].slot == context.sticky_slot else "prefix"
-        return Choice(index, reason, ttft_s, matched)
+        return Choice(index, reason, ttft_s, int(matched))
 
 
-def price(
-    features: Features, replica: Replica, context: Context, num_candidates: int
-) -> tuple[float, float, float, int]:
-    """(cost s, predicted TTFT s, harm to others s, matched tokens) of sending the request to the replica.
+def price(features: Features, candidates: Sequence[Replica], context: Context) -> list[Price]:
+    """What sending the request to each candidate costs. Hot: ≈0.8 µs per candidate, so names are looked up once."""
+    now, matched_blocks, prefix, sticky_slot, sticky_tokens, num_waiting, _ = context
+    prompt, output, block_tokens = features.prompt_tokens, features.output_tokens, features.block_tokens
+    num_blocks, weight = len(features.blocks), _WEIGHTS[features.priority]
+    lrus, capacities = prefix.lrus, prefix.capacities
+    future = num_waiting / len(candidates) + _FUTURE
+    prices: list[Price] = []
+    for replica in candidates:
+        model, running, bit = replica.model, replica.num_running, replica.bit
+        num_matched = matched_blocks[bit]
+        matched = num_matched * block_tokens
+        if replica.slot == sticky_slot and matched < sticky_tokens:
+            matched = sticky_tokens
+        if matched >= prompt:
+            matched = max(0, prompt - 1)
+        prefill_s = model.prefill_s * (prompt - matched * model.trust)
+        ttft_s = model.overhead_s + model.prefill_s * replica.prefill + prefill_s + model.crowd_s * running
+        if running >= replica.max_concurrency:
+            ttft_s += slot_wait_s(replica, running + 1 - replica.max_concurrency)
 
-    Hot: once per candidate and decision, ≈1 µs.
-    """
-    model, running = replica.model, replica.num_running
-    prompt, output = features.prompt_tokens, features.output_tokens
-    num_matched = context.matched_blocks[replica.bit]
-    matched = num_matched * features.block_tokens
-    if replica.slot == context.sticky_slot and matched < context.sticky_tokens:
-        matched = context.sticky_tokens
-    if matched >= prompt:
-        matched = max(0, prompt - 1)
-    uncached = prompt - matched * model.trust
-    prefill_s = model.prefill_s * uncached
+        # others: running streams stall while we prefill, then each of their steps is a little longer beside ours
+        steps = running * output
+        coming = replica.decode * 0.5
+        harm_s = prefill_s * (running + future) + model.step_crowd_s * (coming if coming < steps else steps)
+        num_new = num_blocks - num_matched
+        if num_new > 0 and len(lrus[bit]) + num_new > capacities[bit]:
+            harm_s += prefix.eviction_loss_blocks(bit, num_new, now) * block_tokens * model.prefill_s
 
-    ttft_s = model.overhead_s + model.prefill_s * replica.prefill + prefill_s + model.crowd_s * running
-    excess = running + 1 - replica.max_concurrency
-    if excess > 0:
-        ttft_s += slot_wait_s(replica, excess)
-
-    # others: running streams stall while we prefill, then each of their steps is a little longer beside ours
-    harm_s = prefill_s * (running + context.num_waiting / num_candidates + _FUTURE)
-    shared_steps = min(replica.decode * 0.5, running * output)
-    harm_s += model.step_crowd_s * shared_steps
-    prefix = context.prefix
-    num_new = len(features.blocks) - num_matched
-    if num_new > 0 and len(prefix.lrus[replica.bit]) + num_new > prefix.capacities[replica.bit]:
-        lost_blocks = prefix.eviction_loss_blocks(replica.bit, num_new, context.now)
-        harm_s += lost_blocks * features.block_tokens * model.prefill_s
-
-    own_s = ttft_s + output * (model.step_s + model.step_crowd_s * (running + 1))
-    return _WEIGHTS[features.priority] * own_s + harm_s, ttft_s, harm_s, int(matched)
+        own_s = ttft_s + output * (model.step_s + model.step_crowd_s * (running + 1))
+        prices.append((weight * own_s + harm_s, ttft_s, harm_s, matched))
+    return prices
 
 
 _WEIGHTS = [2.0 ** ((5 - priority) / 2) for priority in range(10)]
@@ -90,7 +91,7 @@ _WEIGHTS = [2.0 ** ((5 - priority) / 2) for priority in range(10)]
 
 def _pick(
     ranks: list[float],
-    priced: list[tuple[float, float, float, int]],
+    priced: list[Price],
     candidates: Sequence[Replica],
     context: Context,
 ) -> int:

@@ -1,0 +1,53 @@
+import pytest
+
+from roadbed.router.base import ReplicaReport
+from roadbed.router.replica import Replica, run_ahead
+from tests.router.requests import info
+
+
+@pytest.mark.parametrize(("concurrency", "ahead"), [(1, 1), (4, 1), (16, 2), (64, 8), (1000, 8)])
+def test_run_ahead_is_small(concurrency: int, ahead: int) -> None:
+    assert run_ahead(concurrency) == ahead
+
+
+def test_the_last_place_is_the_last() -> None:
+    replica = Replica(info(0, concurrency=2, kv_tokens=1000), bit=0)
+    for _ in range(3):
+        assert replica.fits(100)
+        replica.charge(10, 100, 10, requests=1)
+    assert not replica.fits(1)
+    replica.charge(0, 0, 0, requests=-1)
+    assert replica.fits(700)
+    assert not replica.fits(701)
+
+
+def test_backoff_doubles_to_a_ceiling_and_ends_with_an_answer() -> None:
+    replica = Replica(info(0), bit=0)
+    waits = []
+    for _ in range(7):
+        replica.suspect(100.0)
+        waits.append(replica.suspect_until - 100.0)
+    assert waits == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
+    replica.trust()
+    assert (replica.suspect_until, replica.backoff_s) == (0.0, 0.0)
+
+
+def test_totals_are_ours_and_theirs() -> None:
+    replica = Replica(info(0), bit=0)
+    replica.charge(1, 2, 3, requests=4)
+    replica.refresh([10, 20, 30, 40])
+    replica.refresh([10, 20, 30, 40])
+    assert (replica.num_running, replica.prefill, replica.context, replica.decode) == (14, 21, 32, 43)
+
+
+def test_guests_must_be_reported_twice() -> None:
+    replica = Replica(info(0), bit=0)
+    replica.charge(0, 0, 0, requests=2)
+    reports = [(5, 1), (4, 0), (2, 0), (5, 0)]
+    seen = []
+    for index, (running, waiting) in enumerate(reports):
+        report = ReplicaReport(at=float(index), num_running=running, num_waiting=waiting, kv_usage=0.0)
+        replica.take_report(report, float(index))
+        seen.append(replica.external)
+    assert seen == [0, 2, 0, 0]
+    assert replica.num_running == 2
