@@ -1,13 +1,18 @@
 """A store of each kind: SQLite in a temporary folder, and a database of its own on a real PostgreSQL server."""
 
+import asyncio
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
+from starlette.testclient import TestClient
 
+from roadbed.control.app import create_app
 from roadbed.control.store import Store, open_store
+from roadbed.home import Home
+from tests.control.harness import TOKEN, World
 from tests.control.postgres import find_binaries, running_server
 
 _NUMBERS = itertools.count()
@@ -74,3 +79,21 @@ def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
     opened = open_store(None, tmp_path / "roadbed.db", clock)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def world(store: Store, tmp_path: Path) -> Iterator[World]:
+    """A State with its surroundings, for code that needs no running loop."""
+    loop = asyncio.new_event_loop()
+    made = World(store, Home(tmp_path / "home"), loop)
+    yield made
+    made.close()
+    loop.close()
+
+
+@pytest.fixture
+def api(world: World) -> Iterator[TestClient]:
+    """The API, asked as the administrator."""
+    with TestClient(create_app(world.state), raise_server_exceptions=False) as client:
+        client.headers["authorization"] = f"Bearer {TOKEN}"
+        yield client

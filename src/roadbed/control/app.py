@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from roadbed import __version__
 from roadbed.control.api import apply, events, keys, models, platform, processes, services, tenants, usage
+from roadbed.control.api.strict import RouteTable, StrictQuery
 from roadbed.control.state import State
 from roadbed.errors import RoadbedError
 
@@ -38,6 +39,11 @@ def create_app(state: State) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _fault)
     app.add_middleware(BodyLimit)
+    app.add_middleware(
+        StrictQuery,
+        table=lambda: RouteTable(app.openapi()),
+        refuse=lambda error: JSONResponse(error.to_dict(), error.http_status),
+    )
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
@@ -104,11 +110,15 @@ async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     return _body(400, "E_USAGE", f"{where}: {first['msg']}{others}", where)
 
 
-async def _http_error(_request: Request, error: Exception) -> JSONResponse:
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = "E_NOT_FOUND" if error.status_code == 404 else "E_USAGE"
     response = _body(error.status_code, code, str(error.detail))
     response.headers.update(error.headers or {})
+    if error.status_code == 405:
+        # The router names the methods of the first route that fits; a path may have several routes.
+        methods = RouteTable(request.app.openapi()).methods(request.url.path)
+        response.headers["allow"] = ", ".join(methods) or response.headers.get("allow", "")
     return response
 
 

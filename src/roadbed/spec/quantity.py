@@ -38,7 +38,12 @@ def parse_seconds(value: Any) -> float:
 def _parse(value: Any, units: dict[str, Any], expected: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"expected {expected}")
-    match = _NUMBER.match(str(value))
+    if not isinstance(value, str):
+        # Not through text: 0.00001 would read "1e-05".
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"{value!r} is not {expected}")
+        return float(value)
+    match = _NUMBER.match(value)
     if match is None:
         raise ValueError(f"{value!r} is not {expected}")
     number, unit = float(match[1]), match[2].lower()
