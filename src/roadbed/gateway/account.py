@@ -58,7 +58,7 @@ Ceiling = Literal["requests", "tokens", "concurrency", "budget"]
 class LimitView(msgspec.Struct, kw_only=True):
     """A key's or a tenant's ceilings, where their counters are, and what the hot path would compute again each time.
 
-    One per process and owner; `requests_tat` and `tokens_tat` are the buckets as the last `reserve` left them."""
+    One per process and owner; `requests_tat` and `tokens_tat` are `reserve`'s own between its two passes."""
 
     owner: Owner
     name: str
@@ -101,7 +101,7 @@ class Denied(msgspec.Struct, frozen=True, kw_only=True):
     """The request alone exceeds a whole minute's tokens: it will never fit."""
 
 
-class RateState(msgspec.Struct, frozen=True, kw_only=True):
+class RateState(msgspec.Struct, kw_only=True):
     """For the x-ratelimit-* headers: the tightest of the views. limit None = no ceiling."""
 
     limit_requests: int | None = None
@@ -263,16 +263,30 @@ class Account:
     def rate_state(self, views: Sequence[LimitView], now: float) -> RateState:
         """The tightest request and token ceilings of the views; reads without the lock."""
         now_ns = int(now * 1e9)
-        requests = self._tightest(views, 0, now_ns)
-        tokens = self._tightest(views, 1, now_ns)
-        return RateState(
-            limit_requests=requests[0], remaining_requests=requests[1], reset_requests_s=requests[2],
-            limit_tokens=tokens[0], remaining_tokens=tokens[1], reset_tokens_s=tokens[2],
-        )  # fmt: skip
+        cells, minute_ns = self._cells, limits.MINUTE_NS
+        state = RateState()
+        for view in views:
+            per_minute = view.requests_per_minute
+            if per_minute:
+                ahead_ns = limits.backlog_ns(cells[view.base], now_ns)
+                left = (minute_ns - ahead_ns) * per_minute // minute_ns if ahead_ns < minute_ns else 0
+                if state.limit_requests is None or left < state.remaining_requests:
+                    state.limit_requests, state.remaining_requests = per_minute, left
+                    state.reset_requests_s = ahead_ns / 1e9
+            per_minute = view.tokens_per_minute
+            if per_minute:
+                ahead_ns = limits.backlog_ns(cells[view.base + 1], now_ns)
+                left = (minute_ns - ahead_ns) * per_minute // minute_ns if ahead_ns < minute_ns else 0
+                if state.limit_tokens is None or left < state.remaining_tokens:
+                    state.limit_tokens, state.remaining_tokens = per_minute, left
+                    state.reset_tokens_s = ahead_ns / 1e9
+        return state
 
     def concurrency(self, slot: int) -> int:
         """Requests in flight of a limit slot, over all workers."""
         cells, first = self._cells, _CONCURRENCY_AT + slot
+        if self.num_workers == 1:
+            return cells[first]
         return sum(cells[first + worker * MAX_LIMITS] for worker in range(self.num_workers))
 
     def spent_pico(self, slot: int, now: float) -> int:
@@ -307,13 +321,33 @@ class Account:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def _reserve(self, views: Sequence[LimitView], now: float, requests: int, tokens: int) -> Denied | None:
+        """`limits.wait_ns` and `limits.taken`, written out: this runs for each request. First pass looks, second takes;
+        whatever does not fit is explained by `_check`."""
         now_ns = int(now * 1e9)
+        cells = self._cells
         for view in views:
-            denied = self._check(view, now, now_ns, requests, tokens)
-            if denied is not None:
-                return denied
+            base = view.base
+            if view.requests_per_minute:
+                ahead_ns = max(cells[base] - now_ns, 0)
+                ahead_ns += view.request_ns if requests == 1 else limits.cost_ns(requests, view.requests_per_minute)
+                if ahead_ns > limits.MINUTE_NS:
+                    return self._check(view, now, now_ns, requests, tokens)
+                view.requests_tat = now_ns + ahead_ns
+            if view.tokens_per_minute:
+                ahead_ns = max(cells[base + 1] - now_ns, 0) + tokens * limits.MINUTE_NS // view.tokens_per_minute
+                if ahead_ns > limits.MINUTE_NS:
+                    return self._check(view, now, now_ns, requests, tokens)
+                view.tokens_tat = now_ns + ahead_ns
+            if view.max_concurrency and self.concurrency(view.slot) >= view.max_concurrency:
+                return self._check(view, now, now_ns, requests, tokens)
+            if view.budget_pico and self.spent_pico(view.slot, now) >= view.budget_pico:
+                return self._check(view, now, now_ns, requests, tokens)
         for view in views:
-            self._take(view, now_ns, requests, tokens)
+            if view.requests_per_minute:
+                cells[view.base] = view.requests_tat
+            if view.tokens_per_minute:
+                cells[view.base + 1] = view.tokens_tat
+            cells[self._concurrency_base + view.slot] += 1
         return None
 
     def _settle(
@@ -321,10 +355,11 @@ class Account:
     ) -> None:
         now_ns = int(now * 1e9)
         cells = self._cells
+        month = self._month_at(now)
         for view in views:
-            base = _BUCKETS_AT + view.slot * _BUCKET
-            per_minute = view.limits.tokens_per_minute
-            if per_minute is not None and actual_tokens != reserved_tokens:
+            base = view.base
+            per_minute = view.tokens_per_minute
+            if per_minute and actual_tokens != reserved_tokens:
                 cells[base + 1] = limits.settled(
                     cells[base + 1],
                     now_ns,
@@ -332,7 +367,13 @@ class Account:
                     limits.cost_ns(actual_tokens, per_minute),
                 )
             if cost_pico:
-                self._spend(base, now, cost_pico)
+                if cells[base + 2] != month:
+                    cells[base + 2], cells[base + 3], cells[base + 4] = month, 0, 0
+                spent = cells[base + 4] + cost_pico
+                if spent >= PICO:
+                    carry, spent = divmod(spent, PICO)
+                    cells[base + 3] += carry
+                cells[base + 4] = spent
             mine = self._concurrency_base + view.slot
             if cells[mine] > 0:
                 cells[mine] -= 1
@@ -370,38 +411,10 @@ class Account:
             return _denied(view, "budget", budget, reset_s=ends_s, retry_after_s=ends_s)
         return None
 
-    def _take(self, view: LimitView, now_ns: int, requests: int, tokens: int) -> None:
-        ceilings, cells = view.limits, self._cells
-        base = _BUCKETS_AT + view.slot * _BUCKET
-        if ceilings.requests_per_minute is not None:
-            cells[base] = limits.taken(cells[base], now_ns, limits.cost_ns(requests, ceilings.requests_per_minute))
-        if ceilings.tokens_per_minute is not None:
-            cells[base + 1] = limits.taken(cells[base + 1], now_ns, limits.cost_ns(tokens, ceilings.tokens_per_minute))
-        cells[self._concurrency_base + view.slot] += 1
-
-    def _spend(self, base: int, now: float, cost_pico: int) -> None:
-        cells, month = self._cells, self._month_at(now)
-        if cells[base + 2] != month:
-            cells[base + 2], cells[base + 3], cells[base + 4] = month, 0, 0
-        carry, cells[base + 4] = divmod(cells[base + 4] + cost_pico, PICO)
-        cells[base + 3] += carry
-
     def _month_at(self, now: float) -> int:
         if not self._month or now >= self._month_ends_at or now < self._month_ends_at - 28 * 86_400:
             self._month, self._month_ends_at = limits.month_of(now)
         return self._month
-
-    def _tightest(self, views: Sequence[LimitView], offset: int, now_ns: int) -> tuple[int | None, int, float]:
-        best: tuple[int | None, int, float] = (None, 0, 0.0)
-        for view in views:
-            per_minute = view.limits.tokens_per_minute if offset else view.limits.requests_per_minute
-            if per_minute is None:
-                continue
-            tat_ns = self._cells[_BUCKETS_AT + view.slot * _BUCKET + offset]
-            left = limits.remaining(tat_ns, now_ns, per_minute)
-            if best[0] is None or left < best[1]:
-                best = (per_minute, left, limits.backlog_ns(tat_ns, now_ns) / 1e9)
-        return best
 
 
 def _denied(

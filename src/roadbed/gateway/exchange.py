@@ -208,6 +208,8 @@ class Exchange:
         if self._started:
             self.connection.write_stream(out)
             return
+        if not meter.num_events and not meter.done:
+            return  # a keep-alive comment before the first event: the engine has not answered yet
         self._started = True
         self._first_byte()
         headers = b"content-type: text/event-stream\r\ncache-control: no-cache\r\n" + self._headers()

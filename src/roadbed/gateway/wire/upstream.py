@@ -8,11 +8,14 @@ tried again once on a fresh connection to the same engine, because the engine ne
 import asyncio
 import logging
 import ssl as tls
+from time import monotonic
 from typing import Protocol, cast
 
 import httptools
 
 MAX_IDLE = 256
+IDLE_REUSE_S = 4.0
+"""Engines close idle connections (llama.cpp after 5 s): older ones are not worth the gamble."""
 log = logging.getLogger(__name__)
 
 
@@ -65,6 +68,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self.last_data_at = monotonic()
         self._pool.open.add(self)
 
     def send(self, sink: Sink, payload: tuple[bytes, ...]) -> None:
@@ -75,7 +79,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._status = 0
         self._complete = False
-        self.last_data_at = self._pool.loop.time()
+        self.last_data_at = monotonic()
         self.transport.writelines(payload)
 
     def cancel(self) -> None:
@@ -91,7 +95,7 @@ class UpstreamConnection(asyncio.Protocol):
         if slow:
             self.transport.pause_reading()
         else:
-            self.last_data_at = self._pool.loop.time()
+            self.last_data_at = monotonic()
             self.transport.resume_reading()
 
     def stalled(self, now: float, limit_s: float) -> bool:
@@ -102,7 +106,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._parser is None:
             self.transport.abort()  # bytes nobody asked for
             return
-        self.last_data_at = self._pool.loop.time()
+        self.last_data_at = monotonic()
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError:
@@ -201,11 +205,16 @@ class Pool:
 
     def send(self, sink: Sink, payload: tuple[bytes, ...]) -> None:
         """Sends on an idle connection, else on a new one; answers through the sink."""
+        oldest = monotonic() - IDLE_REUSE_S
         while self._idle:
             connection = self._idle.pop()
-            if not connection.transport.is_closing():
-                connection.send(sink, payload)
-                return
+            if connection.transport.is_closing():
+                continue
+            if connection.last_data_at < oldest:
+                connection.transport.close()
+                continue
+            connection.send(sink, payload)
+            return
         self.connect(sink, payload)
 
     def connect(self, sink: Sink, payload: tuple[bytes, ...]) -> None:
