@@ -113,7 +113,7 @@ class ControlClient:
     def delete_tenant(self, name: str) -> None:
         self._call("DELETE", f"/tenants/{quote(name, safe='')}")
 
-    def keys(self, *, tenant: str | None = None, revoked: bool = False) -> list[dict[str, Any]]:
+    def api_keys(self, *, tenant: str | None = None, revoked: bool = False) -> list[dict[str, Any]]:
         return self._list("/keys", "keys", tenant=tenant, revoked=str(revoked).lower())
 
     def create_key(self, name: str, **fields: Any) -> dict[str, Any]:

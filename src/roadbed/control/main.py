@@ -59,9 +59,14 @@ def serve(home: Home, *, mount: Mount | None = None) -> None:
 
 
 async def run(
-    home: Home, *, mount: Mount | None = None, runtime: Runtime | None = None, stop: asyncio.Event | None = None
+    home: Home,
+    *,
+    mount: Mount | None = None,
+    runtime: Runtime | None = None,
+    stop: asyncio.Event | None = None,
+    signals: bool = True,
 ) -> None:
-    """`serve` inside a running loop; `stop` ends it beside the signals."""
+    """`serve` inside a running loop; `stop` ends it beside the signals (False: outside the main thread)."""
     ended = asyncio.Event() if stop is None else stop
     state = build_state(home, runtime)
     try:
@@ -69,7 +74,7 @@ async def run(
         if mount is not None:
             mount(app)
         config = state.config.control
-        with _listening(config.host, config.port) as listener, _signals(ended):
+        with _listening(config.host, config.port) as listener, _signals(ended if signals else None):
             await _serve(state, app, listener, ended)
     finally:
         await close_state(state)
@@ -154,7 +159,10 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def _signals(ended: asyncio.Event) -> Iterator[None]:
+def _signals(ended: asyncio.Event | None) -> Iterator[None]:
+    if ended is None:
+        yield
+        return
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)

@@ -25,6 +25,8 @@ class RouteTable:
         self._routes: list[tuple[re.Pattern[str], dict[str, frozenset[str]]]] = []
         # Paths without parameters first: /api/events/stream before /api/events/{…}.
         for path, operations in sorted(document["paths"].items(), key=lambda item: "{" in item[0]):
+            if not path.startswith("/api/"):
+                continue
             pattern = re.compile(re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(path)) + r"\Z")
             self._routes.append((pattern, {method.upper(): _query(op) for method, op in operations.items()}))
 
