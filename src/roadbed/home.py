@@ -3,6 +3,7 @@
 ROADBED_HOME/
   config.yaml       platform config, optional (spec/platform.py)
   admin.token       bearer token of the control API, mode 0600
+  cli.key           API key that `roadbed chat` made for itself, mode 0600
   roadbed.db        SQLite store (unless a database URL is configured)
   models/           content-addressed model store
   ledger/           append-only usage segments, one writer each
@@ -30,6 +31,10 @@ class Home:
     @property
     def admin_token(self) -> Path:
         return self.root / "admin.token"
+
+    @property
+    def cli_key(self) -> Path:
+        return self.root / "cli.key"
 
     @property
     def database(self) -> Path:

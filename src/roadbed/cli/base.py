@@ -1,4 +1,7 @@
-"""What commands share: errors on the terminal, JSON on request, tables, progress."""
+"""What commands share: errors on the terminal, JSON on request, tables, states and sizes for people.
+
+Imports only click and the standard library, because every command pays for what is imported here.
+"""
 
 import json
 import os
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from roadbed.errors import RoadbedError
+from roadbed.errors import RoadbedError, UsageError
 from roadbed.home import find_home
 
 if TYPE_CHECKING:
@@ -26,13 +29,18 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 
 def run(command: click.Command, argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
+    colour = False if os.environ.get("NO_COLOR") else None
     try:
-        code = command.main(args=argv, prog_name="roadbed", standalone_mode=False)
+        code = command.main(args=argv, prog_name="roadbed", standalone_mode=False, color=colour)
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         return INTERRUPTED
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "roadbed"
+        show_error(UsageError(error.format_message(), hint=f"{path} --help"))
         return error.exit_code
     except RoadbedError as error:
         show_error(error)
@@ -102,8 +110,11 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], *, right:
 
 
 STATE_COLOURS = {
-    "ready": "green", "ok": "green", "present": "green", "starting": "blue", "pulling": "blue", "draining": "blue",
-    "pending": "yellow", "failed": "red", "stopped": "bright_black", "exited": "bright_black",
+    "ready": "green", "ok": "green", "present": "green", "running": "green", "live": "green",
+    "starting": "blue", "pulling": "blue", "draining": "blue", "stopping": "blue", "retrying": "blue",
+    "pending": "yellow", "waiting": "yellow", "warning": "yellow", "failed": "red", "missing": "red",
+    "stopped": "bright_black", "exited": "bright_black", "absent": "bright_black", "revoked": "bright_black",
+    "expired": "bright_black",
 }  # fmt: skip
 
 
@@ -132,6 +143,49 @@ def age(since: float | None, now: float | None = None) -> str:
         if seconds < limit:
             return f"{seconds / divisor:.0f} {unit}"
     return f"{seconds / 86_400:.0f} d"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 replica`, `2 replicas`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def dim(text: str) -> str:
+    """Beside the point, and shown so."""
+    return click.style(text, dim=True)
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """`; did you mean 'chat'?`, or what there is, or nothing."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, 1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; there is {', '.join(sorted(known))}" if known else ""
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Asks on stderr unless `yes`. Raises Abort for a no, UsageError where nobody can answer."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Nobody is there to answer", hint="add -y")
+    click.confirm(question, default=True, abort=True, err=True)
+
+
+class Duration(click.ParamType[float]):
+    """`90`, `250ms`, `2s`, `10 minutes`, `7d` → seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from roadbed.spec.quantity import parse_seconds
+
+        try:
+            return parse_seconds(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 @contextmanager
