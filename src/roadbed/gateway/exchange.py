@@ -59,6 +59,7 @@ class Exchange:
         "estimated",
         "first_at",
         "gone",
+        "knows_cached",
         "num_tries",
         "outcome",
         "parsed",
@@ -121,6 +122,7 @@ class Exchange:
         self._started = False
         self._settled = False
         self.estimated = False
+        self.knows_cached = False
         self.used_prompt_tokens = self.cached_tokens = self.completion_tokens = 0
 
     # ── what the router decides ───────────────────────────────────────────────────────────────────
@@ -256,6 +258,8 @@ class Exchange:
 
     def _engine_failed(self, message: str) -> None:
         error = ApiError(502, "engine_error", message)
+        if self._replica is not None:
+            self.service.router.suspect(self._replica.entry.slot, monotonic())
         if self._started:
             rest = self._meter.finish() if self._meter is not None else b""
             closing = b"\n\n" if rest and not rest.endswith(b"\n\n") else b""
@@ -329,7 +333,9 @@ class Exchange:
         usage = meter.usage if meter is not None else usage_of(body) if body else None
         if usage is not None:
             self.used_prompt_tokens = usage.prompt_tokens
-            self.cached_tokens = min(usage.cached_tokens, usage.prompt_tokens)
+            cached = usage.cached_tokens
+            self.knows_cached = cached is not None
+            self.cached_tokens = min(cached, usage.prompt_tokens) if cached else 0
             self.completion_tokens = usage.completion_tokens or 0
             return
         num_events = max(0, meter.num_events) if meter is not None else 0

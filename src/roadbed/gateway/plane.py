@@ -117,7 +117,7 @@ class Plane:
                 param="input" if endpoint == "embeddings" else "prompt" if endpoint == "completions" else "messages",
             )
         output_tokens = router.output_tokens(parsed.max_tokens) * parsed.num_choices
-        features = self._features(request, parsed, service, prompt_tokens, output_tokens, num_bytes)
+        features = self._features(request, parsed, service, caller, prompt_tokens, output_tokens, num_bytes)
         request_id = features.request_id
         exchange = Exchange(self, connection, request, endpoint, caller, service, parsed, request_id, prompt_tokens)
         if caller.limited:
@@ -173,7 +173,14 @@ class Plane:
         self.exchanges[exchange.request_id] = exchange
 
     def _features(
-        self, request: Request, parsed: Parsed, service: Service, prompt_tokens: int, output_tokens: int, num_bytes: int
+        self,
+        request: Request,
+        parsed: Parsed,
+        service: Service,
+        caller: Caller,
+        prompt_tokens: int,
+        output_tokens: int,
+        num_bytes: int,
     ) -> Features:
         """What the router is told. Raises ApiError 400 on a header that is not what it should be."""
         headers, entry, router = request.headers, service.entry, service.router
@@ -185,7 +192,7 @@ class Plane:
             prompt_tokens=prompt_tokens,
             output_tokens=output_tokens,
             priority=_priority(headers, parsed, entry.priority),
-            session=_session(headers, parsed),
+            session=_session(headers, parsed, caller),
             slo_ttft_s=_milliseconds(headers, b"x-slo-ttft-ms", entry.slo_ttft_s),
             slo_tpot_s=_milliseconds(headers, b"x-slo-tpot-ms", entry.slo_tpot_s),
             prompt_bytes=num_bytes,
@@ -220,13 +227,12 @@ class Plane:
                 cost_pico=cost_pico,
             )  # fmt: skip
         self._measure(exchange, ttft_s, total_s, overhead_s)
-        estimated = exchange.estimated
         decisions = service.router.finish(
             request_id,
             now,
             outcome_ok=exchange.outcome == "ok",
-            prompt_tokens=0 if estimated else prompt,
-            cached_tokens=None if estimated else cached,
+            prompt_tokens=0 if exchange.estimated else prompt,
+            cached_tokens=cached if exchange.knows_cached else None,
             completion_tokens=completion,
         )
         if decisions:
@@ -339,9 +345,11 @@ def _priority(headers: dict[bytes, bytes], parsed: Parsed, default: int) -> int:
     return int(text)
 
 
-def _session(headers: dict[bytes, bytes], parsed: Parsed) -> str | None:
+def _session(headers: dict[bytes, bytes], parsed: Parsed, caller: Caller) -> str | None:
+    """A session's name, kept apart by tenant."""
     text = headers.get(b"x-session-id")
-    return text[:128].decode("latin-1") if text else parsed.session
+    name = text[:128].decode("latin-1") if text else parsed.session
+    return f"{caller.key.tenant}/{name[:128]}" if name else None
 
 
 def _milliseconds(headers: dict[bytes, bytes], name: bytes, default_s: float | None) -> float | None:

@@ -12,7 +12,7 @@ def test_usage_with_and_without_details() -> None:
     assert (found.prompt_tokens, found.completion_tokens, found.cached_tokens) == (3, 4, 2)
     bare = usage_of(b'{"usage":{"prompt_tokens":3,"prompt_tokens_details":null,"more":[]}}')
     assert bare is not None
-    assert (bare.completion_tokens, bare.cached_tokens) == (None, 0)
+    assert (bare.completion_tokens, bare.cached_tokens) == (None, None)
 
 
 def test_replies_without_usage() -> None:

@@ -16,9 +16,10 @@ class Usage(msgspec.Struct):
     prompt_tokens_details: PromptDetails | None = None
 
     @property
-    def cached_tokens(self) -> int:
+    def cached_tokens(self) -> int | None:
+        """Prompt tokens the engine had in its cache; None when it does not say."""
         details = self.prompt_tokens_details
-        return (details.cached_tokens or 0) if details is not None else 0
+        return details.cached_tokens if details is not None else None
 
 
 class _Reply(msgspec.Struct):
