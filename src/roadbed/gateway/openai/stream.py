@@ -20,7 +20,7 @@ MAX_EVENT_BYTES: Final = 4 * 2**20
 
 class _Chunk(msgspec.Struct):
     choices: list[msgspec.Raw] = []
-    usage: Usage | None = None
+    usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
 
 
 _chunk = msgspec.json.Decoder(_Chunk)
@@ -81,7 +81,10 @@ class StreamMeter:
         self.num_events += 1
         if b'"usage"' in payload:
             return self._usage_event(event, payload)
-        if self._usage_wanted and payload.endswith(b"}") and b'"error"' not in payload:
+        return self._plain_event(event)
+
+    def _plain_event(self, event: bytes) -> bytes:
+        if self._usage_wanted and event.endswith(b"}") and b'{"error"' not in event:
             return b'%b,"usage":null}\n\n' % event[:-1]
         return event + b"\n\n"
 
@@ -90,6 +93,8 @@ class StreamMeter:
             chunk = _chunk.decode(payload)
         except (msgspec.DecodeError, RecursionError):
             return event + b"\n\n"
+        if isinstance(chunk.usage, msgspec.UnsetType):
+            return self._plain_event(event)  # the word was in the text
         if chunk.usage is not None:
             self.usage = chunk.usage
             if not chunk.choices:
