@@ -6,9 +6,12 @@ the admin API, kept in the home (0600) and made anew when it is refused.
 
 import os
 import stat
+import time
 from pathlib import Path
 
-from roadbed.errors import AuthError, UsageError
+from roadbed.cli.base import did_you_mean
+from roadbed.cli.completion import Gateway
+from roadbed.errors import AuthError, NotFoundError, UsageError
 
 KEY_NAME = "cli"
 NEWS_S = 3.0
@@ -62,6 +65,33 @@ class CliKey:
         write_secret(self._path, secret)
         self.fresh = True
         return secret
+
+
+def open_gateway() -> Gateway:
+    """A gateway and a key it takes: one of our own is made, or made anew when it is refused."""
+    keys = CliKey()
+    gateway = Gateway(gateway_url(), keys.get())
+    deadline = time.monotonic() + NEWS_S
+    while True:
+        try:
+            gateway.models()
+            return gateway
+        except AuthError:
+            if not keys.fresh:
+                gateway.key = keys.renew()
+            elif time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def choose_model(gateway: Gateway, wanted: str | None) -> str:
+    """`wanted`, or the first that is served. Raises NotFoundError with the names there are."""
+    names = gateway.models()
+    if not names:
+        raise NotFoundError("nothing is served yet", hint="roadbed apply -f service.yaml")
+    if wanted is not None and wanted not in names:
+        raise NotFoundError(f"no model {wanted!r} is served{did_you_mean(wanted, names)}", hint="roadbed ps")
+    return wanted or names[0]
 
 
 def write_secret(path: Path, secret: str) -> None:

@@ -4,16 +4,15 @@ Tokens appear as they come on stdout; what it took appears dimmed on stderr, so 
 """
 
 import sys
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import click
 
-from roadbed.cli.access import NEWS_S, CliKey, gateway_url
-from roadbed.cli.base import INTERRUPTED, did_you_mean, dim, json_option, print_json, talk
+from roadbed.cli.access import choose_model, open_gateway
+from roadbed.cli.base import INTERRUPTED, dim, json_option, print_json, talk
 from roadbed.cli.completion import Answer, Gateway
-from roadbed.errors import AuthError, NotFoundError, RoadbedError, UsageError
+from roadbed.errors import RoadbedError, UsageError
 
 HELP = "/reset forgets the conversation, /exit leaves; Ctrl-C stops an answer, twice leaves"
 
@@ -50,11 +49,11 @@ def command(
         prompt = f"{prompt}\n\n{piped}"
     if prompt is None and as_json:
         raise UsageError("--json needs a prompt", hint='roadbed chat --json "Hello!"')
-    conversation = Conversation(connect(), model or "", system)
+    gateway = open_gateway()
+    conversation = Conversation(gateway, choose_model(gateway, model), system)
     conversation.options = {
         name: value for name, value in (("max_tokens", max_tokens), ("temperature", temperature)) if value is not None
     }
-    conversation.choose_model()
     if prompt is None:
         _converse(conversation)
     elif not _answer(conversation, prompt, as_json):
@@ -71,17 +70,6 @@ class Conversation:
     options: dict[str, Any] = field(default_factory=dict)
     messages: list[dict[str, str]] = field(default_factory=list)
 
-    def choose_model(self) -> None:
-        """The first that is served, unless one was named. Raises NotFoundError with the names there are."""
-        names = self.gateway.models()
-        if not names:
-            raise NotFoundError("nothing is served yet", hint="roadbed apply -f service.yaml")
-        if self.model and self.model not in names:
-            raise NotFoundError(
-                f"no model {self.model!r} is served{did_you_mean(self.model, names)}", hint="roadbed ps"
-            )
-        self.model = self.model or names[0]
-
     def body(self, prompt: str) -> dict[str, Any]:
         """The request for the next answer."""
         system = [{"role": "system", "content": self.system}] if self.system else []
@@ -91,23 +79,6 @@ class Conversation:
     def remember(self, prompt: str, answer: str) -> None:
         """Both sides become part of what is sent next."""
         self.messages += [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-
-
-def connect() -> Gateway:
-    """A gateway and a key it takes: a key of our own is made, or made anew when it is refused."""
-    url, keys = gateway_url(), CliKey()
-    gateway = Gateway(url, keys.get())
-    deadline = time.monotonic() + NEWS_S
-    while True:
-        try:
-            gateway.models()
-            return gateway
-        except AuthError:
-            if not keys.fresh:
-                gateway.key = keys.renew()
-            elif time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
 
 
 def _piped() -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from roadbed.cli.base import age, json_option, print_json, progress, talk
+from roadbed.cli.base import age, json_option, print_json, progress, show_error, talk
+from roadbed.cli.follow import POLL_S, Follower
 from roadbed.errors import ConflictError, RoadbedError, RuntimeFailure, UnreachableError
 
 if TYPE_CHECKING:
@@ -52,10 +53,11 @@ def command(model: str, replicas: int, empty: bool, wait_s: float, as_json: bool
     home.run.joinpath("platform.json").unlink(missing_ok=True)
     start_agent(home, [sys.executable, "-m", "roadbed.cli", "_control", "--home", str(home.root)])
     control = _wait_for_control(home)
+    follower = Follower(control)
     secret = None
     if not control.tenants():
         secret = _first_wishes(control, model, replicas, empty)
-    ready = _wait_until_ready(control, wait_s) if wait_s > 0 else False
+    ready = _wait_until_ready(control, follower, wait_s) if wait_s > 0 else False
     _tell(home, control, secret, ready, time.monotonic() - begun, as_json)
 
 
@@ -117,21 +119,19 @@ def _first_wishes(control: "ControlClient", model: str, replicas: int, empty: bo
     return secret
 
 
-def _wait_until_ready(control: "ControlClient", wait_s: float) -> bool:
-    """Follows what happens until every service has what it wants."""
+def _wait_until_ready(control: "ControlClient", follower: Follower, wait_s: float) -> bool:
+    """Follows what happens until every service and the gateway are there. A service that can't be is no reason to
+    take the others away: what is wrong with it is said, and the platform stays up."""
     deadline = time.monotonic() + wait_s
-    after = 0
-    shown = ""
+    try:
+        follower.until_ready([service["name"] for service in control.services()], wait_s)
+    except RoadbedError as error:
+        show_error(error)
+        return False
     while time.monotonic() < deadline:
-        page = control.events(after=after)
-        after = max(after, int(page["next"] or 0))
-        for event in page["events"]:
-            if event["noun"] == "service" and event["message"] != shown:
-                shown = event["message"]
-                talk(f"  {event['name']}: {shown}")
         if control.status()["healthy"]:
             return True
-        time.sleep(0.1)
+        time.sleep(POLL_S)
     return False
 
 
