@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 START_TIMEOUT_S = 60.0
+NUM_CONTROL_DEATHS = 2
+"""One death may be bad luck."""
 
 
 @click.command("up")
@@ -57,7 +59,7 @@ def command(model: str, replicas: int, empty: bool, wait_s: float, as_json: bool
     secret = None
     if not control.tenants():
         secret = _first_wishes(control, model, replicas, empty)
-    ready = _wait_until_ready(control, follower, wait_s) if wait_s > 0 else False
+    ready = _wait_until_ready(home, control, follower, wait_s) if wait_s > 0 else False
     _tell(home, control, secret, ready, time.monotonic() - begun, as_json)
 
 
@@ -87,27 +89,38 @@ def _fetch(home: "Home", model: str) -> None:
 
 
 def _wait_for_control(home: "Home") -> "ControlClient":
+    """The control plane, once it answers. One that keeps dying is quoted, and its agent stopped: nothing is left."""
     from roadbed.control.client import ControlClient
     from roadbed.runtime.local.client import SyncAgent
+    from roadbed.runtime.local.logs import tail
 
+    agent = SyncAgent(home)
     deadline = time.monotonic() + START_TIMEOUT_S
-    last: RoadbedError | None = None
     while time.monotonic() < deadline:
         try:
             control = ControlClient.find(home)
             control.health()
             return control
-        except RoadbedError as error:
-            last = error
-            time.sleep(0.05)
-    tail = ""
-    with contextlib.suppress(RoadbedError):
-        tail = (
-            SyncAgent(home).log_tail("control", num_bytes=4096).decode("utf-8", "replace").strip().rpartition("\n")[2]
-        )
-    raise RuntimeFailure(
-        f"the control plane did not answer within {START_TIMEOUT_S:.0f} s: {tail or last}", hint="roadbed logs control"
-    )
+        except RoadbedError:
+            if agent.ping().num_control_restarts >= NUM_CONTROL_DEATHS:
+                break
+            time.sleep(POLL_S / 2)
+    words, hint = last_words(tail(home.logs / "control", 16_384).decode("utf-8", "replace"))
+    agent.shutdown()
+    raise RuntimeFailure(f"the control plane did not start: {words}", hint=hint or "roadbed logs control")
+
+
+def last_words(log: str) -> tuple[str, str]:
+    """What a process said last that reads as an error, and the hint that follows it."""
+    words, hint = "", ""
+    for line in (line.strip() for line in log.splitlines()):
+        if line.startswith("error["):
+            words, hint = line.partition(": ")[2], ""
+        elif line.startswith("hint: "):
+            hint = line.removeprefix("hint: ")
+        elif line and not words:
+            hint = ""
+    return words or log.strip().rpartition("\n")[2] or "it left no word", hint
 
 
 def _first_wishes(control: "ControlClient", model: str, replicas: int, empty: bool) -> str:
@@ -119,20 +132,61 @@ def _first_wishes(control: "ControlClient", model: str, replicas: int, empty: bo
     return secret
 
 
-def _wait_until_ready(control: "ControlClient", follower: Follower, wait_s: float) -> bool:
-    """Follows what happens until every service and the gateway are there. A service that can't be is no reason to
-    take the others away: what is wrong with it is said, and the platform stays up."""
-    deadline = time.monotonic() + wait_s
+def _gateway_answers(home: "Home") -> bool:
+    """Whether the data plane takes connections: its process runs a moment before it listens."""
+    import socket
+    from urllib.parse import urlsplit
+
+    from roadbed.control.client import read_platform
+
+    where = urlsplit(read_platform(home)["gateway_url"])
     try:
-        follower.until_ready([service["name"] for service in control.services()], wait_s)
+        socket.create_connection((where.hostname or "", where.port or 0), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def _wait_until_ready(home: "Home", control: "ControlClient", follower: Follower, wait_s: float) -> bool:
+    """Follows what happens until every service is there and the gateway answers for it. A service that can't be is no
+    reason to take the others away: what is wrong with it is said, and the platform stays up."""
+    from roadbed.control.client import read_platform
+
+    deadline = time.monotonic() + wait_s
+    names = [service["name"] for service in control.services()]
+    try:
+        follower.until_ready(names, wait_s)
     except RoadbedError as error:
         show_error(error)
         return False
+    url = str(read_platform(home)["gateway_url"])
     while time.monotonic() < deadline:
-        if control.status()["healthy"]:
+        if control.status()["healthy"] and gateway_answers(url, "/ready" if names else "/health"):
             return True
         time.sleep(POLL_S)
     return False
+
+
+def gateway_answers(url: str, path: str) -> bool:
+    """Whether a worker says 200 there: /ready means that it has heard of a replica. Its certificate is not our matter:
+    no key is sent."""
+    import http.client
+    import ssl
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    place, port = parts.hostname or "", parts.port or 0
+    connection = http.client.HTTPConnection(place, port, timeout=2.0)
+    if parts.scheme == "https":
+        context = ssl._create_unverified_context()
+        connection = http.client.HTTPSConnection(place, port, timeout=2.0, context=context)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False  # not listening yet: the caller asks again
+    finally:
+        connection.close()
 
 
 def _tell(
@@ -165,7 +219,7 @@ def _tell(
     click.echo("\ntry:")
     click.echo(f'  {roadbed} chat "What is a data centre?"')
     click.echo(
-        f"  curl {platform['gateway_url']}/v1/chat/completions -H 'authorization: Bearer {shown_key}' "
+        f'  curl {platform["gateway_url"]}/v1/chat/completions -H "authorization: Bearer {shown_key}" '
         f"""-d '{{"model":"{model}","messages":[{{"role":"user","content":"Hello!"}}]}}'"""
     )
     click.echo(f"  {roadbed} ps && {roadbed} usage")
