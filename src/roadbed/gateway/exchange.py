@@ -186,7 +186,7 @@ class Exchange:
         self._head_at = monotonic()
         self._content_type = headers.get(b"content-type", b"application/json")
         if status == 200 and self.parsed.stream and self._content_type.startswith(b"text/event-stream"):
-            self._meter = StreamMeter(self.parsed.include_usage)
+            self._meter = StreamMeter(self.parsed.include_usage, chat=self.endpoint == "chat")
         else:
             self._meter = None
 

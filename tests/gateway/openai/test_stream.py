@@ -83,3 +83,14 @@ def test_an_event_without_end_is_an_error() -> None:
     with pytest.raises(ValueError, match="without end"):
         for _ in range(stream.MAX_EVENT_BYTES // 100_000 + 2):
             meter.feed(b"data: " + b"x" * 100_000)
+
+
+@pytest.mark.parametrize("first", [{"content": "x,}"}, {}, {"role": "assistant", "content": "data"}])
+@pytest.mark.parametrize("wanted", [False, True])
+def test_the_first_delta_of_a_chat_names_its_role(first: dict[str, str], wanted: bool) -> None:
+    meter = StreamMeter(wanted, chat=True)
+    events = [{"choices": [{"delta": first}]}, {"choices": [{"delta": {"content": "y"}}]}]
+    encoded = [b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n" for event in events]
+    one, two = [json.loads(meter.feed(piece)[6:]) for piece in encoded]
+    assert one["choices"][0]["delta"] == {"role": "assistant"} | first
+    assert two["choices"][0]["delta"] == {"content": "y"}

@@ -32,10 +32,12 @@ class StreamMeter:
     usage: what the engine reported, if it did. num_events: events with choices so far. done: [DONE] was seen.
     """
 
-    __slots__ = ("_partial", "_usage_wanted", "done", "num_events", "usage")
+    __slots__ = ("_chat", "_partial", "_usage_wanted", "done", "num_events", "usage")
 
-    def __init__(self, usage_wanted: bool) -> None:
+    def __init__(self, usage_wanted: bool, *, chat: bool = False) -> None:
+        """`chat`: the first delta must name its role; llama.cpp forgets it when the first token is half a character."""
         self._usage_wanted = usage_wanted
+        self._chat = chat
         self._partial = b""
         self.usage: Usage | None = None
         self.num_events = 0
@@ -45,7 +47,8 @@ class StreamMeter:
         """Takes any piece of the body; returns what may be sent on now (perhaps nothing). Raises ValueError when an
         event exceeds MAX_EVENT_BYTES."""
         if (
-            not self._partial
+            self.num_events
+            and not self._partial
             and not self._usage_wanted
             and data.startswith(b"data: ")
             and data.endswith(b"\n\n")
@@ -79,6 +82,10 @@ class StreamMeter:
             self.done = True
             return event + b"\n\n"
         self.num_events += 1
+        if self.num_events == 1 and self._chat and b'"role"' not in payload:
+            event = event.replace(b'"delta":{}', b'"delta":{"role":"assistant"}', 1)
+            event = event.replace(b'"delta":{"c', b'"delta":{"role":"assistant","c', 1)
+            payload = event[5:].lstrip()
         if b'"usage"' in payload:
             return self._usage_event(event, payload)
         return self._plain_event(event)
