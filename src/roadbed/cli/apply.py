@@ -5,7 +5,7 @@ or what changes, not every default.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,8 +71,9 @@ def show_plan(plan: dict[str, Any], written: set[str]) -> None:
         if plan["change"] == "update":
             before = click.style(_short(change["before"]), fg="red")
             click.echo(f"    {change['field']}: {before} → {click.style(_short(change['after']), fg='green')}")
-        elif change["field"].partition(".")[0] in written and change["after"] is not None:
-            click.echo(f"    {change['field']}: {_short(change['after'])}")
+        elif change["field"].partition(".")[0] in written:
+            for name, value in _leaves(change["field"], change["after"]):
+                click.echo(f"    {name}: {_short(value)}")
     for effect in plan["effects"]:
         click.echo(dim(f"    {effect}"))
 
@@ -106,6 +107,15 @@ def _follow(follower: Follower, names: list[str], wait_s: float, facts: dict[str
         talk(f"\ndetached; it goes on without you: roadbed explain {names[0]} · undo: roadbed stop {names[0]}")
         raise
     talk(click.style("ready: ", fg="green") + ", ".join(names))
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """What is set below a field, by its dotted name."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _leaves(f"{name}.{key}", part)
+    elif value is not None:
+        yield name, value
 
 
 def _short(value: Any) -> str:

@@ -96,7 +96,7 @@ async def run(load: Load, clock: Callable[[], float] = time.monotonic) -> None:
         else:
             await _closed_loop(load, pool, body, begun, clock)
     finally:
-        pool.close()
+        await pool.close()
 
 
 async def _open_loop(
@@ -256,12 +256,14 @@ class _Pool:
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._idle: deque[_Connection] = deque()
+        self._closing: set[asyncio.Future[None]] = set()
 
     async def take(self) -> _Connection:
         while self._idle:
             connection = self._idle.pop()
             if not connection.stale:
                 return connection
+            self._leave(connection)
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(self._host, self._port, ssl=self._tls, limit=MAX_LINE_BYTES)
         return _Connection(f"{self._host}:{self._port}", reader, writer)
@@ -271,8 +273,21 @@ class _Pool:
         if whole:
             self._idle.append(connection)
         else:
-            connection.writer.close()
+            self._leave(connection)
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Returns when every socket is closed."""
         while self._idle:
-            self._idle.pop().writer.close()
+            self._leave(self._idle.pop())
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def _leave(self, connection: _Connection) -> None:
+        connection.writer.close()
+        task = asyncio.ensure_future(connection.writer.wait_closed())
+        self._closing.add(task)
+        task.add_done_callback(self._closed)
+
+    def _closed(self, task: "asyncio.Future[None]") -> None:
+        self._closing.discard(task)
+        if not task.cancelled():
+            task.exception()  # a reset while closing is as closed as any
