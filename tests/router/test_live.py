@@ -2,7 +2,7 @@ import pytest
 
 from roadbed.router.admission import Waiting
 from roadbed.router.estimate import ServiceModel
-from roadbed.router.live import Live, Outcome, learn
+from roadbed.router.live import Live, learn
 from roadbed.router.prefix import PrefixIndex
 from roadbed.router.replica import Replica
 from tests.router.requests import info, request
@@ -12,10 +12,9 @@ def lived(
     replica: Replica, *, prompt: int, stream: bool = True, touched: tuple[float, ...] = (), first: float = 0.0
 ) -> Live:
     waiting = Waiting(features=request("a", prompt=prompt, stream=stream), arrived_at=0.0, deadline=99.0)
-    return Live(
-        waiting=waiting, slot=0, bit=replica.bit, dispatched_at=100.0, prefill=prompt, context=prompt, decode=50,
-        ahead_tokens=0, num_running=0, matched_tokens=0, touched=touched, first_byte_at=first,
-    )  # fmt: skip
+    live = Live(waiting, replica, 100.0, prompt, touched)
+    live.first_byte_at = first
+    return live
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -26,8 +25,10 @@ def test_streams_and_whole_answers_both_teach_times(stream: bool) -> None:
         prompt, output = 100 + 37 * (index % 50), 20 + 7 * (index % 11)
         first, end = 100.0 + 0.001 * prompt, 100.0 + 0.001 * prompt + 0.03 * output
         live = lived(replica, prompt=prompt, stream=stream, first=first if stream else end)
-        outcome = Outcome(prompt_tokens=prompt, cached_tokens=0, completion_tokens=output + stream)
-        learn(live, replica, service, prefix, outcome, end)
+        learn(
+            live, replica, service, prefix, end,
+            prompt_tokens=prompt, cached_tokens=0, completion_tokens=output + stream,
+        )  # fmt: skip
     model = replica.model
     assert model.ttft_s(1000, 0) + 50 * model.step_time_s(1) == pytest.approx(2.5, rel=0.15)
     if stream:
@@ -40,14 +41,7 @@ def test_waiting_for_a_slot_is_not_mistaken_for_slow_prefill() -> None:
     before = replica.model.ttft_s(100, 0)
     live = lived(replica, prompt=100, first=150.0)
     live.num_running = 1
-    learn(
-        live,
-        replica,
-        ServiceModel(),
-        PrefixIndex(),
-        Outcome(prompt_tokens=100, cached_tokens=0, completion_tokens=1),
-        150.0,
-    )
+    learn(live, replica, ServiceModel(), PrefixIndex(), 150.0, prompt_tokens=100, cached_tokens=0, completion_tokens=1)
     assert replica.model.ttft_s(100, 0) == before
 
 
@@ -59,8 +53,10 @@ def cache_case(cached_tokens: int, touched_at: float) -> tuple[Replica, PrefixIn
     prefix.insert(replica.bit, list(range(10)), touched_at)
     live = lived(replica, prompt=640, touched=tuple(prefix.touched_at(replica.bit, list(range(10)))), first=101.0)
     prefix.insert(replica.bit, list(range(10)), 100.0)
-    outcome = Outcome(prompt_tokens=640, cached_tokens=cached_tokens, completion_tokens=9)
-    learn(live, replica, ServiceModel(), prefix, outcome, 102.0)
+    learn(
+        live, replica, ServiceModel(), prefix, 102.0,
+        prompt_tokens=640, cached_tokens=cached_tokens, completion_tokens=9,
+    )  # fmt: skip
     return replica, prefix
 
 

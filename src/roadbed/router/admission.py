@@ -8,25 +8,31 @@ which is what lets a plain heap keep the order.
 import heapq
 from collections.abc import Iterator
 
-import msgspec
-
 from roadbed.router.base import Features
 
 AGEING_S = 2.0
 """Waiting this long is worth one priority."""
 
 
-class Waiting(msgspec.Struct, kw_only=True):
-    """A request in the queue. `tried` are slots that failed it already."""
+_NONE: frozenset[int] = frozenset()
 
-    features: Features
-    arrived_at: float
-    deadline: float
-    tried: set[int] = msgspec.field(default_factory=set)
-    num_passed: int = 0
-    """How often someone behind it was taken first."""
-    sequence: int = 0
-    """Order of first arrival in the queue; kept when the queue puts it back."""
+
+class Waiting:
+    """A request in the queue.
+
+    tried: slots that failed it already. num_passed: how often someone behind it was taken first. sequence: order of
+    first arrival in the queue, kept when the queue puts it back; 0 = it never was in the queue.
+    """
+
+    __slots__ = ("arrived_at", "deadline", "features", "num_passed", "sequence", "tried")
+
+    def __init__(self, features: Features, arrived_at: float, deadline: float) -> None:
+        self.features = features
+        self.arrived_at = arrived_at
+        self.deadline = deadline
+        self.tried: frozenset[int] = _NONE
+        self.num_passed = 0
+        self.sequence = 0
 
     def level(self) -> int:
         return int(self.arrived_at // AGEING_S) + self.features.priority

@@ -18,7 +18,7 @@ from roadbed.router.account import AccountView
 from roadbed.router.admission import Waiting, WaitQueue
 from roadbed.router.base import Decision, Features, ReplicaInfo, ReplicaReport
 from roadbed.router.estimate import ServiceModel
-from roadbed.router.live import Live, Outcome, learn
+from roadbed.router.live import Live, learn
 from roadbed.router.policies import Context, create
 from roadbed.router.pool import Pool
 from roadbed.router.replica import Replica
@@ -123,13 +123,14 @@ class RouterCore:
     def arrive(self, features: Features, now: float) -> Decision:
         """go, wait or shed. Raises ValueError when the request id is in flight or waiting already."""
         request_id = features.request_id
-        if request_id in self._live or request_id in self._queue:
+        queue = self._queue
+        if request_id in self._live or (len(queue) and request_id in queue):
             raise ValueError(f"request {request_id} is already in flight")
         deadline = now + self._max_wait_s
         if features.deadline is not None and features.deadline < deadline:
             deadline = features.deadline
-        waiting = Waiting(features=features, arrived_at=now, deadline=deadline)
-        if not len(self._queue):
+        waiting = Waiting(features, now, deadline)
+        if not len(queue):
             decision = self._dispatch(waiting, now)
             if decision is not None:
                 return decision
@@ -163,12 +164,16 @@ class RouterCore:
             return self.cancel(request_id, now)
         replica = self._pool.by_slot[live.slot]
         if outcome_ok:
-            outcome = Outcome(
-                prompt_tokens=prompt_tokens, cached_tokens=cached_tokens, completion_tokens=completion_tokens
-            )
-            learn(live, replica, self.service, self._pool.prefix, outcome, now)
-            self._pool.account.count(live.slot, prompt_tokens, cached_tokens or 0, completion_tokens)
-            self._remember_session(live, prompt_tokens, completion_tokens, now)
+            pool = self._pool
+            learn(
+                live, replica, self.service, pool.prefix, now, prompt_tokens=prompt_tokens,
+                cached_tokens=cached_tokens, completion_tokens=completion_tokens,
+            )  # fmt: skip
+            pool.account.count(live.slot, prompt_tokens, cached_tokens or 0, completion_tokens)
+            if replica.backoff_s:
+                pool.trust(replica, now)
+            if live.waiting.features.session is not None:
+                self._remember_session(live, prompt_tokens, completion_tokens, now)
         self._release(live, replica)
         return self._drain(now)
 
@@ -179,11 +184,11 @@ class RouterCore:
         """
         live = self._live.pop(request_id, None)
         if live is None:
-            return Decision(request_id=request_id, kind="shed", reason="unknown_request")
+            return Decision(request_id, "shed", "unknown_request")
         self._release(live, self._pool.by_slot[live.slot])
         self._pool.suspect(live.slot, now)
         waiting = live.waiting
-        waiting.tried.add(live.slot)
+        waiting.tried |= {live.slot}
         if not self._pool.any_untried(waiting.tried):
             return self._shed(waiting, "no_replica")
         return self._dispatch(waiting, now) or self._wait(waiting, now)
@@ -236,7 +241,9 @@ class RouterCore:
         prefix = pool.prefix
         uses_prefix = self._policy.uses_prefix and bool(features.blocks)
         matched_blocks = prefix.match(features.blocks) if uses_prefix else [0] * len(prefix.lrus)
-        sticky_slot, sticky_tokens = self._stickiness(features, matched_blocks, now)
+        sticky_slot, sticky_tokens = -1, 0
+        if features.session is not None:
+            sticky_slot, sticky_tokens = self._stickiness(features.session, features, matched_blocks, now)
         context = Context(now, matched_blocks, prefix, sticky_slot, sticky_tokens, len(self._queue), self._rng)
         choice = self._policy.choose(features, candidates, context)
         replica = candidates[choice.pick]
@@ -245,27 +252,15 @@ class RouterCore:
             touched = self._insert(replica, features.blocks, matched_blocks[replica.bit], now)
 
         prefill = features.prompt_tokens - choice.matched_tokens
-        live = Live(
-            waiting=waiting,
-            slot=replica.slot,
-            bit=replica.bit,
-            dispatched_at=now,
-            prefill=prefill,
-            context=prefill + features.output_tokens,
-            decode=features.output_tokens,
-            ahead_tokens=replica.prefill,
-            num_running=replica.num_running,
-            matched_tokens=choice.matched_tokens,
-            touched=touched,
-        )
+        live = Live(waiting, replica, now, prefill, touched)
         self._live[features.request_id] = live
         pool.charge(replica, live.prefill, live.context, live.decode, 1)
         if not features.stream:
             heapq.heappush(self._expected, (now + choice.ttft_s, features.request_id))
         return Decision(
-            request_id=features.request_id,
-            kind="go",
-            reason=choice.reason,
+            features.request_id,
+            "go",
+            choice.reason,
             replica=replica.info.id,
             slot=replica.slot,
             predicted_ttft_s=choice.ttft_s,
@@ -282,9 +277,11 @@ class RouterCore:
             self._news.append((replica.slot, news))
         return touched
 
-    def _stickiness(self, features: Features, matched_blocks: Sequence[int], now: float) -> tuple[int, int]:
+    def _stickiness(
+        self, session: str, features: Features, matched_blocks: Sequence[int], now: float
+    ) -> tuple[int, int]:
         """(slot of the session's last turn or −1, tokens cached there if this request continues that turn)."""
-        visit = self._sessions.get(features.session, now) if features.session is not None else None
+        visit = self._sessions.get(session, now)
         if visit is None:
             return -1, 0
         replica = self._pool.by_slot.get(visit.slot)
@@ -314,10 +311,8 @@ class RouterCore:
             self._queue.remove(last.features.request_id)
             self._pending.append(self._shed(last, "displaced"))
         self._queue.push(waiting)
-        return Decision(
-            request_id=request_id, kind="wait", reason="busy" if self._pool.present else "no_replica",
-            predicted_ttft_s=self._drain_s(),
-        )  # fmt: skip
+        reason = "busy" if self._pool.present else "no_replica"
+        return Decision(request_id, "wait", reason, predicted_ttft_s=self._drain_s())
 
     def _pump(self, now: float) -> list[Decision]:
         """Dispatches from the queue in order; a request barred from a free replica (it failed there) lets the next
@@ -373,9 +368,7 @@ class RouterCore:
         return decisions
 
     def _shed(self, waiting: Waiting, reason: str) -> Decision:
-        return Decision(
-            request_id=waiting.features.request_id, kind="shed", reason=reason, retry_after_s=self._drain_s()
-        )
+        return Decision(waiting.features.request_id, "shed", reason, retry_after_s=self._drain_s())
 
     def _drain_s(self) -> float:
         """Predicted seconds until the queue and one request more have been sent."""

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import msgspec
-
 from roadbed.router.admission import Waiting
 from roadbed.router.estimate import ServiceModel
 from roadbed.router.prefix import PrefixIndex
@@ -13,45 +11,63 @@ _MIN_DECODE_TOKENS = 4
 """Shorter answers say more about the network than about the engine."""
 
 
-class Live(msgspec.Struct, kw_only=True):
-    """Dispatched and not yet over. What was charged to the account is kept, so release is exact."""
+class Live:
+    """Dispatched and not yet over. What was charged to the account (prefill, context, decode) is kept, so release is
+    exact.
 
-    waiting: Waiting
-    slot: int
-    bit: int
-    dispatched_at: float
-    prefill: int
-    context: int
-    decode: int
-    ahead_tokens: int
-    """Prefill outstanding on the replica at dispatch."""
-    num_running: int
-    """Requests running there at dispatch, this one excluded."""
-    matched_tokens: int
-    touched: Sequence[float]
-    """Earlier last touches of the matched blocks."""
-    first_byte_at: float = 0.0
+    ahead_tokens: prefill outstanding on the replica at dispatch. num_running: requests running there at dispatch, this
+    one excluded. touched: earlier last touches of the matched blocks. first_byte_at: 0 = not yet.
+    """
 
+    __slots__ = (
+        "ahead_tokens", "bit", "context", "decode", "dispatched_at", "first_byte_at", "num_running", "prefill", "slot",
+        "touched", "waiting",
+    )  # fmt: skip
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a request ended, as the engine told; cached_tokens None = it does not tell."""
-
-    prompt_tokens: int
-    cached_tokens: int | None
-    completion_tokens: int
+    def __init__(
+        self,
+        waiting: Waiting,
+        replica: Replica,
+        dispatched_at: float,
+        prefill: int,
+        touched: Sequence[float],
+    ) -> None:
+        """Call before the request is charged to the replica."""
+        decode = waiting.features.output_tokens
+        self.waiting = waiting
+        self.slot = replica.slot
+        self.bit = replica.bit
+        self.dispatched_at = dispatched_at
+        self.prefill = prefill
+        self.context = prefill + decode
+        self.decode = decode
+        self.ahead_tokens = replica.prefill
+        self.num_running = replica.num_running
+        self.touched = touched
+        self.first_byte_at = 0.0
 
 
 def learn(
-    live: Live, replica: Replica, service: ServiceModel, prefix: PrefixIndex, outcome: Outcome, now: float
+    live: Live,
+    replica: Replica,
+    service: ServiceModel,
+    prefix: PrefixIndex,
+    now: float,
+    *,
+    prompt_tokens: int,
+    cached_tokens: int | None,
+    completion_tokens: int,
 ) -> None:
-    """Improves every estimate with one well-ended request; call before it is released from the account."""
-    features = live.waiting.features
-    service.observe_prompt(outcome.prompt_tokens, features.prompt_bytes)
-    service.observe_output(outcome.completion_tokens, now - live.dispatched_at)
-    if outcome.cached_tokens is not None and outcome.prompt_tokens > 0:
-        _learn_cache(live, replica, prefix, outcome.prompt_tokens, outcome.cached_tokens)
+    """Improves every estimate with one well-ended request; call before it is released from the account. Tokens are as
+    the engine told: prompt_tokens 0 and cached_tokens None = it did not."""
+    service.observe_prompt(prompt_tokens, live.waiting.features.prompt_bytes)
+    service.observe_output(completion_tokens, now - live.dispatched_at)
+    if cached_tokens is not None and prompt_tokens > 0:
+        _learn_cache(live, replica, prefix, prompt_tokens, cached_tokens)
     if replica.model.due(now):
-        _learn_times(live, replica, outcome, now)
+        known = cached_tokens is not None and prompt_tokens > 0
+        uncached = max(0, prompt_tokens - (cached_tokens or 0)) if known else live.prefill
+        _learn_times(live, replica, uncached, completion_tokens, now)
 
 
 def _learn_cache(live: Live, replica: Replica, prefix: PrefixIndex, prompt_tokens: int, cached_tokens: int) -> None:
@@ -69,17 +85,12 @@ def _learn_cache(live: Live, replica: Replica, prefix: PrefixIndex, prompt_token
         replica.model.observe_cache(1.0, 1.0)
 
 
-def _learn_times(live: Live, replica: Replica, outcome: Outcome, now: float) -> None:
+def _learn_times(live: Live, replica: Replica, uncached: int, num_output: int, now: float) -> None:
     """A stream tells TTFT and TPOT apart; a whole answer is split in the proportion now predicted,
     which finds their sum and, as lengths vary, most of the split."""
     features, model = live.waiting.features, replica.model
-    if outcome.prompt_tokens > 0 and outcome.cached_tokens is not None:
-        uncached = max(0, outcome.prompt_tokens - outcome.cached_tokens)
-    else:
-        uncached = live.prefill
     tokens = live.ahead_tokens + uncached
     running = 0.5 * (live.num_running + 1 + replica.num_running)
-    num_output = outcome.completion_tokens
     if features.stream and live.first_byte_at:
         ttft_s = live.first_byte_at - live.dispatched_at
         decode_s, num_steps = now - live.first_byte_at, num_output - 1

@@ -2,36 +2,52 @@
 
 import random
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from roadbed.router.base import Features
 from roadbed.router.prefix import PrefixIndex
 from roadbed.router.replica import Replica
 
 
-class Context(NamedTuple):
-    """What a policy may know besides the request and the replicas."""
+class Context:
+    """What a policy may know besides the request and the replicas.
 
-    now: float
-    matched_blocks: Sequence[int]
-    """By replica bit: leading prompt blocks it is believed to hold."""
-    prefix: PrefixIndex
-    sticky_slot: int
-    """Slot of the session's last turn, −1 = none."""
-    sticky_tokens: int
-    """Prompt tokens cached there if that turn is being continued."""
-    num_waiting: int
-    """Requests in the queue: delayed, too, by whatever this choice costs."""
-    rng: random.Random
+    matched_blocks: by replica bit, leading prompt blocks it is believed to hold. sticky_slot: that of the session's
+    last turn, −1 = none. sticky_tokens: prompt tokens cached there if that turn is being continued. num_waiting:
+    requests in the queue, delayed, too, by whatever this choice costs.
+    """
+
+    __slots__ = ("matched_blocks", "now", "num_waiting", "prefix", "rng", "sticky_slot", "sticky_tokens")
+
+    def __init__(
+        self,
+        now: float,
+        matched_blocks: list[int],
+        prefix: PrefixIndex,
+        sticky_slot: int,
+        sticky_tokens: int,
+        num_waiting: int,
+        rng: random.Random,
+    ) -> None:
+        self.now = now
+        self.matched_blocks = matched_blocks
+        self.prefix = prefix
+        self.sticky_slot = sticky_slot
+        self.sticky_tokens = sticky_tokens
+        self.num_waiting = num_waiting
+        self.rng = rng
 
 
-class Choice(NamedTuple):
-    pick: int
-    """Index into the candidates."""
-    reason: str
-    ttft_s: float
-    """Predicted."""
-    matched_tokens: int
+class Choice:
+    """`pick` is an index into the candidates, `ttft_s` what is predicted there."""
+
+    __slots__ = ("matched_tokens", "pick", "reason", "ttft_s")
+
+    def __init__(self, pick: int, reason: str, ttft_s: float, matched_tokens: int) -> None:
+        self.pick = pick
+        self.reason = reason
+        self.ttft_s = ttft_s
+        self.matched_tokens = matched_tokens
 
 
 class Policy(Protocol):
@@ -50,7 +66,7 @@ def matched_tokens(features: Features, replica: Replica, context: Context) -> in
     """Prompt tokens believed to be cached on the replica; at least one is always left to prefill."""
     matched = context.matched_blocks[replica.bit] * features.block_tokens
     if replica.slot == context.sticky_slot and matched < context.sticky_tokens:
-        matched = context.sticky_tokens
+        matched = float(context.sticky_tokens)
     return max(0, min(int(matched), features.prompt_tokens - 1))
 
 

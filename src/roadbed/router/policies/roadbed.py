@@ -52,21 +52,21 @@ class Roadbed:
 
 
 def price(features: Features, candidates: Sequence[Replica], context: Context) -> list[Price]:
-    """What sending the request to each candidate costs. Hot: ≈0.8 µs per candidate, so names are looked up once."""
-    now, matched_blocks, prefix, sticky_slot, sticky_tokens, num_waiting, _ = context
+    """What sending the request to each candidate costs. Hot, so names are looked up once."""
+    matched_blocks, prefix, sticky_slot = context.matched_blocks, context.prefix, context.sticky_slot
     prompt, output, block_tokens = features.prompt_tokens, features.output_tokens, features.block_tokens
     num_blocks, weight = len(features.blocks), _WEIGHTS[features.priority]
     lrus, capacities = prefix.lrus, prefix.capacities
-    future = num_waiting / len(candidates) + _FUTURE
+    future = context.num_waiting / len(candidates) + _FUTURE
     prices: list[Price] = []
     for replica in candidates:
         model, running, bit = replica.model, replica.num_running, replica.bit
         num_matched = matched_blocks[bit]
         matched = num_matched * block_tokens
-        if replica.slot == sticky_slot and matched < sticky_tokens:
-            matched = sticky_tokens
+        if replica.slot == sticky_slot and matched < context.sticky_tokens:
+            matched = float(context.sticky_tokens)
         if matched >= prompt:
-            matched = max(0, prompt - 1)
+            matched = max(0.0, prompt - 1.0)
         prefill_s = model.prefill_s * (prompt - matched * model.trust)
         ttft_s = model.overhead_s + model.prefill_s * replica.prefill + prefill_s + model.crowd_s * running
         if running >= replica.max_concurrency:
@@ -78,7 +78,7 @@ def price(features: Features, candidates: Sequence[Replica], context: Context) -
         harm_s = prefill_s * (running + future) + model.step_crowd_s * (coming if coming < steps else steps)
         num_new = num_blocks - num_matched
         if num_new > 0 and len(lrus[bit]) + num_new > capacities[bit]:
-            harm_s += prefix.eviction_loss_blocks(bit, num_new, now) * block_tokens * model.prefill_s
+            harm_s += prefix.eviction_loss_blocks(bit, num_new, context.now) * block_tokens * model.prefill_s
 
         own_s = ttft_s + output * (model.step_s + model.step_crowd_s * (running + 1))
         prices.append((weight * own_s + harm_s, ttft_s, harm_s, matched))
