@@ -162,10 +162,9 @@ async def _one(load: Load, pool: "_Pool", body: bytes, due: float, clock: Callab
 async def _exchange(
     load: Load, pool: "_Pool", body: bytes, sample: Sample, due: float, clock: Callable[[], float]
 ) -> None:
-    connection = await pool.take()
+    connection, (status, headers, pieces) = await pool.ask("/v1/chat/completions", load.key, body)
     whole = False
     try:
-        status, headers, pieces = await connection.ask("/v1/chat/completions", load.key, body)
         sample.replica = headers.get("x-roadbed-replica", "")
         sample.route = headers.get("x-roadbed-route", "")
         content = b""
@@ -219,11 +218,6 @@ class _Connection:
         self._reader = reader
         self.writer = writer
 
-    @property
-    def stale(self) -> bool:
-        """Closed from the other side while it was idle."""
-        return self.writer.is_closing() or self._reader.at_eof()
-
     async def ask(self, path: str, key: str, body: bytes) -> Exchange:
         """Status, headers, and the body in pieces."""
         head = f"POST {path} HTTP/1.1\r\nhost: {self._host}\r\nauthorization: Bearer {key}\r\n"
@@ -258,12 +252,26 @@ class _Pool:
         self._idle: deque[_Connection] = deque()
         self._closing: set[asyncio.Future[None]] = set()
 
-    async def take(self) -> _Connection:
+    async def ask(self, path: str, key: str, body: bytes) -> tuple[_Connection, Exchange]:
+        """An exchange and its connection, to be given back. An idle connection that turns out to be closed is no
+        answer: the request goes to the next one."""
         while self._idle:
             connection = self._idle.pop()
-            if not connection.stale:
-                return connection
+            try:
+                return connection, await connection.ask(path, key, body)
+            except (EOFError, ConnectionError):
+                self._leave(connection)
+            except BaseException:
+                self._leave(connection)
+                raise
+        connection = await self._connect()
+        try:
+            return connection, await connection.ask(path, key, body)
+        except BaseException:
             self._leave(connection)
+            raise
+
+    async def _connect(self) -> _Connection:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(self._host, self._port, ssl=self._tls, limit=MAX_LINE_BYTES)
         return _Connection(f"{self._host}:{self._port}", reader, writer)

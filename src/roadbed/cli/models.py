@@ -19,27 +19,27 @@ POLL_S = 0.2
 
 
 @click.group("models", invoke_without_command=True)
-@click.option("-a", "--all", "everything", is_flag=True, help="Those that could be fetched too.")
+@click.option("--here", is_flag=True, help="Only those that are here or on their way.")
 @json_option
 @click.pass_context
-def command(ctx: click.Context, everything: bool, as_json: bool) -> None:
+def command(ctx: click.Context, here: bool, as_json: bool) -> None:
     """Models: list (default), pull, show, rm.
 
     \b
-      roadbed models -a
+      roadbed models --here
       roadbed models pull qwen2.5-0.5b-instruct-gguf
       roadbed models pull file:/data/mine.gguf
     """
     if ctx.invoked_subcommand is None:
-        _list(everything, as_json)
+        _list(here, as_json)
 
 
 @command.command("list")
-@click.option("-a", "--all", "everything", is_flag=True, help="Those that could be fetched too.")
+@click.option("--here", is_flag=True, help="Only those that are here or on their way.")
 @json_option
-def list_command(everything: bool, as_json: bool) -> None:
-    """Models that are here; with -a the whole catalogue."""
-    _list(everything, as_json)
+def list_command(here: bool, as_json: bool) -> None:
+    """The catalogue, and whatever else is here."""
+    _list(here, as_json)
 
 
 @command.command("pull")
@@ -138,15 +138,15 @@ def _file(found: "ModelFile") -> dict[str, Any]:
     }
 
 
-def _list(everything: bool, as_json: bool) -> None:
+def _list(here: bool, as_json: bool) -> None:
     rows = _rows()
-    if not everything:
+    if here:
         rows = [row for row in rows if row["state"] != "absent"]
     if as_json:
         print_json({"models": rows})
         return
     if not rows:
-        talk("no model is here yet; known ones: roadbed models -a · fetch: roadbed models pull NAME")
+        talk("no model is here yet; known ones: roadbed models · fetch: roadbed models pull NAME")
         return
     headers = ("MODEL", "STATE", "SIZE", "PARAMETERS", "LICENCE", "DIGEST")
     print_table(headers, [_row(row) for row in rows], right=(2, 3))
