@@ -34,7 +34,7 @@ def open_account(tmp_path: Path) -> Iterator[Open]:
 
 
 def view(slot: int = 0, owner: str = "key", **ceilings: int) -> LimitView:
-    return LimitView(owner=owner, name=f"{owner}{slot}", slot=slot, limits=LimitsEntry(**ceilings))  # type: ignore[arg-type]
+    return LimitView(owner, f"{owner}{slot}", slot, LimitsEntry(**ceilings))  # type: ignore[arg-type]
 
 
 def test_the_file_is_private_sparse_and_made_once(open_account: Open) -> None:

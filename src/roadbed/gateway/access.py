@@ -27,8 +27,8 @@ class Caller:
         self.digest = bytes.fromhex(key.digest)
         self.models = frozenset(key.models)
         views = (
-            LimitView(owner="key", name=key.id, slot=key.slot, limits=key.limits),
-            LimitView(owner="tenant", name=tenant.name, slot=tenant.slot, limits=tenant.limits),
+            LimitView("key", key.id, key.slot, key.limits),
+            LimitView("tenant", tenant.name, tenant.slot, tenant.limits),
         )
         self.limits = tuple(view for view in views if view.limits != LimitsEntry())
         """Whoever of the two has a ceiling."""

@@ -55,34 +55,30 @@ Owner = Literal["key", "tenant"]
 Ceiling = Literal["requests", "tokens", "concurrency", "budget"]
 
 
-class LimitView(msgspec.Struct, kw_only=True):
+class LimitView:
     """A key's or a tenant's ceilings, where their counters are, and what the hot path would compute again each time.
 
-    One per process and owner; `requests_tat` and `tokens_tat` are `reserve`'s own between its two passes."""
+    One per process and owner. Ceilings of 0 are none. `base` is the first cell of its buckets; `requests_tat` and
+    `tokens_tat` are `reserve`'s own between its two passes.
+    """
 
-    owner: Owner
-    name: str
-    slot: int
-    limits: LimitsEntry = LimitsEntry()
-    base: int = 0
-    """First cell of its buckets."""
-    requests_per_minute: int = 0
-    """0 = no ceiling, as below."""
-    request_ns: int = 0
-    tokens_per_minute: int = 0
-    max_concurrency: int = 0
-    budget_pico: int = 0
-    requests_tat: int = 0
-    tokens_tat: int = 0
+    __slots__ = (
+        "base", "budget_pico", "limits", "max_concurrency", "name", "owner", "request_ns", "requests_per_minute",
+        "requests_tat", "slot", "tokens_per_minute", "tokens_tat",
+    )  # fmt: skip
 
-    def __post_init__(self) -> None:
-        limits_ = self.limits
-        self.base = _BUCKETS_AT + self.slot * _BUCKET
-        self.requests_per_minute = limits_.requests_per_minute or 0
+    def __init__(self, owner: Owner, name: str, slot: int, ceilings: LimitsEntry) -> None:
+        self.owner: Owner = owner
+        self.name = name
+        self.slot = slot
+        self.limits = ceilings
+        self.base = _BUCKETS_AT + slot * _BUCKET
+        self.requests_per_minute = ceilings.requests_per_minute or 0
         self.request_ns = limits.cost_ns(1, self.requests_per_minute) if self.requests_per_minute else 0
-        self.tokens_per_minute = limits_.tokens_per_minute or 0
-        self.max_concurrency = limits_.concurrency or 0
-        self.budget_pico = limits_.monthly_budget_pico or 0
+        self.tokens_per_minute = ceilings.tokens_per_minute or 0
+        self.max_concurrency = ceilings.concurrency or 0
+        self.budget_pico = ceilings.monthly_budget_pico or 0
+        self.requests_tat = self.tokens_tat = 0
 
 
 class Denied(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,15 +97,19 @@ class Denied(msgspec.Struct, frozen=True, kw_only=True):
     """The request alone exceeds a whole minute's tokens: it will never fit."""
 
 
-class RateState(msgspec.Struct, kw_only=True):
+class RateState:
     """For the x-ratelimit-* headers: the tightest of the views. limit None = no ceiling."""
 
-    limit_requests: int | None = None
-    remaining_requests: int = 0
-    reset_requests_s: float = 0.0
-    limit_tokens: int | None = None
-    remaining_tokens: int = 0
-    reset_tokens_s: float = 0.0
+    __slots__ = ("limit_requests", "limit_tokens", "remaining_requests", "remaining_tokens", "reset_requests_s",
+                 "reset_tokens_s")  # fmt: skip
+
+    def __init__(self) -> None:
+        self.limit_requests: int | None = None
+        self.remaining_requests = 0
+        self.reset_requests_s = 0.0
+        self.limit_tokens: int | None = None
+        self.remaining_tokens = 0
+        self.reset_tokens_s = 0.0
 
 
 class ReplicaTotals(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 
 MAX_UNARY_BYTES = 64 * 2**20
 _RETRIABLE = frozenset((502, 503, 504))
-_UPSTREAM_PATHS: dict[EndpointName, bytes] = {
-    "chat": b"/v1/chat/completions",
-    "completions": b"/v1/completions",
-    "embeddings": b"/v1/embeddings",
-}
 
 
 class Exchange:
@@ -156,17 +151,11 @@ class Exchange:
         if streaming or replica.upstream_model is not None:
             add_usage = streaming and not self.parsed.include_usage
             raw = rewrite(raw, model=replica.upstream_model, add_usage=add_usage, parsed=self.parsed)
-        head = b"POST %b%b HTTP/1.1\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
-            replica.base_path,
-            _UPSTREAM_PATHS[self.endpoint],
-            replica.head,
-            self.request_id.encode(),
-            len(raw),
-        )
+        head = f"{replica.heads[self.endpoint]}x-request-id: {self.request_id}\r\ncontent-length: {len(raw)}\r\n\r\n"
         self.sent_at = monotonic()
         if self.num_tries == 1:
             self._decided_s = max(0.0, self.sent_at - self.request.received_at - self.waited_s)
-        replica.pool.send(self, (head, raw))
+        replica.pool.send(self, head.encode() + raw)
 
     def _shed(self, decision: Decision) -> None:
         message = {
@@ -213,7 +202,8 @@ class Exchange:
         if not meter.num_events and not meter.done:
             return  # a keep-alive comment before the first event: the engine has not answered yet
         self._started = True
-        self._first_byte()
+        self.first_at = monotonic()
+        self.service.router.first_byte(self.request_id, self.first_at)
         headers = b"content-type: text/event-stream\r\ncache-control: no-cache\r\n" + self._headers()
         self.connection.start_stream(200, headers, out)
         if self.connection.paused:
@@ -240,7 +230,7 @@ class Exchange:
     def _unary_done(self) -> None:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         if self._status == 200:
-            self._first_byte()
+            self.first_at = monotonic()  # the router learns it with the end, a moment later
             self._started = True
             headers = b"content-type: %b\r\n%b" % (self._content_type, self._headers())
             self.connection.respond(200, headers, body)
@@ -295,10 +285,6 @@ class Exchange:
         self.connection.respond(error.status, error.headers() + self._headers(), error.body())
         self._settle(outcome, error.status)
 
-    def _first_byte(self) -> None:
-        self.first_at = monotonic()
-        self.service.router.first_byte(self.request_id, self.first_at)
-
     def overhead_s(self) -> float:
         """Our own time: from the request's last byte to its first dispatch, without the wait in the queue, and from the
         engine's head to ours (to the end of the body for a reply sent whole)."""
@@ -306,17 +292,11 @@ class Exchange:
         return self._decided_s + max(0.0, answered)
 
     def _headers(self) -> bytes:
-        replica = self._replica
+        limits = self.plane.limit_headers(self.caller) if self.caller.limited else ""
         return (
-            b"x-request-id: %b\r\nx-roadbed-replica: %b\r\nx-roadbed-route: %b\r\nx-roadbed-overhead-ms: %.3f\r\n%b"
-            % (
-                self.request_id.encode(),
-                replica.id_bytes if replica is not None else b"",
-                self.route.encode(),
-                self.overhead_s() * 1000,
-                self.plane.limit_headers(self.caller) if self.caller.limited else b"",
-            )
-        )
+            f"x-request-id: {self.request_id}\r\nx-roadbed-replica: {self.replica_id}\r\n"
+            f"x-roadbed-route: {self.route}\r\nx-roadbed-overhead-ms: {self.overhead_s() * 1000:.3f}\r\n{limits}"
+        ).encode()
 
     def _settle(self, outcome: "Outcome", status: int, body: bytes = b"") -> None:
         if self._settled:

@@ -45,7 +45,6 @@ _ENDPOINTS: Final[dict[bytes, EndpointName]] = {
     b"/v1/completions": "completions",
     b"/v1/embeddings": "embeddings",
 }
-_LIMIT_LINES: Final = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %dms\r\n"
 _TIERS: Final = {"priority": -2, "flex": 2}
 
 
@@ -281,16 +280,22 @@ class Plane:
         self._count += 1
         return f"req_{self._boot}{self._count:08x}"
 
-    def limit_headers(self, caller: Caller) -> bytes:
+    def limit_headers(self, caller: Caller) -> str:
         """x-ratelimit-* lines: the tightest of key and tenant."""
         state = self.account.rate_state(caller.limits, time.time())
-        lines = b""
-        for name, limit, left, reset_s in (
-            (b"requests", state.limit_requests, state.remaining_requests, state.reset_requests_s),
-            (b"tokens", state.limit_tokens, state.remaining_tokens, state.reset_tokens_s),
-        ):
-            if limit is not None:
-                lines += _LIMIT_LINES % (name, limit, name, left, name, int(reset_s * 1000))
+        lines = ""
+        if state.limit_requests is not None:
+            lines = (
+                f"x-ratelimit-limit-requests: {state.limit_requests}\r\n"
+                f"x-ratelimit-remaining-requests: {state.remaining_requests}\r\n"
+                f"x-ratelimit-reset-requests: {int(state.reset_requests_s * 1000)}ms\r\n"
+            )
+        if state.limit_tokens is not None:
+            lines += (
+                f"x-ratelimit-limit-tokens: {state.limit_tokens}\r\n"
+                f"x-ratelimit-remaining-tokens: {state.remaining_tokens}\r\n"
+                f"x-ratelimit-reset-tokens: {int(state.reset_tokens_s * 1000)}ms\r\n"
+            )
         return lines
 
     # ── time ──────────────────────────────────────────────────────────────────────────────────────

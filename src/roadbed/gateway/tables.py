@@ -6,29 +6,38 @@ import ssl
 
 from roadbed.gateway import access
 from roadbed.gateway.access import Caller
+from roadbed.gateway.openai.bodies import EndpointName
 from roadbed.gateway.snapshot import ListenEntry, ReplicaEntry, ServiceEntry, Snapshot
 from roadbed.gateway.wire.upstream import Pool
 from roadbed.router.account import AccountView
 from roadbed.router.base import ReplicaInfo
 from roadbed.router.core import RouterCore
 
+_PATHS: dict[EndpointName, str] = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "embeddings": "/v1/embeddings",
+}
+
 
 class Replica:
     """Where a request is sent."""
 
-    __slots__ = ("base_path", "entry", "head", "id", "id_bytes", "pool", "upstream_model")
+    __slots__ = ("entry", "fields", "heads", "id", "pool", "upstream_model")
 
     def __init__(self, entry: ReplicaEntry, pool: Pool) -> None:
         self.entry = entry
         self.pool = pool
         self.id = entry.id
-        self.id_bytes = entry.id.encode()
-        self.base_path = entry.base_path.encode()
         self.upstream_model = entry.upstream_model
-        port = b"" if entry.port == (443 if entry.tls else 80) else b":%d" % entry.port
-        self.head = b"host: %b%b\r\ncontent-type: application/json\r\n" % (entry.host.encode(), port)
+        port = "" if entry.port == (443 if entry.tls else 80) else f":{entry.port}"
+        self.fields = f"host: {entry.host}{port}\r\ncontent-type: application/json\r\n"
         if entry.api_key is not None:
-            self.head += b"authorization: Bearer %b\r\n" % entry.api_key.encode()
+            self.fields += f"authorization: Bearer {entry.api_key}\r\n"
+        self.heads = {
+            endpoint: f"POST {entry.base_path}{path} HTTP/1.1\r\n{self.fields}" for endpoint, path in _PATHS.items()
+        }
+        """By endpoint: the part of a request's head that is always the same."""
 
 
 class Service:

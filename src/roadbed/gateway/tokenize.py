@@ -70,12 +70,8 @@ class Tokenize:
         }
         raw = msgspec.json.encode(question)
         asked = cls(plane, connection, request, body.model)
-        head = b"POST %b/tokenize HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n" % (
-            replica.base_path,
-            replica.head,
-            len(raw),
-        )
-        replica.pool.send(asked, (head, raw))
+        head = f"POST {replica.entry.base_path}/tokenize HTTP/1.1\r\n{replica.fields}content-length: {len(raw)}\r\n\r\n"
+        replica.pool.send(asked, head.encode() + raw)
         return asked
 
     def up_head(self, status: int, headers: dict[bytes, bytes]) -> None:

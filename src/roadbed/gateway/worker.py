@@ -16,6 +16,7 @@ import ssl
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import uvloop
@@ -94,7 +95,7 @@ class Worker:
         """Serves until SIGTERM or SIGINT, then drains."""
         loop, listen = self._loop, self.listen
         self._server = await loop.create_server(
-            lambda: ServerConnection(self.plane, loop),
+            lambda: cast(asyncio.Protocol, ServerConnection(self.plane, loop)),
             listen.host,
             listen.port,
             reuse_port=True,

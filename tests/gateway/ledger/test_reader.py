@@ -23,7 +23,7 @@ def abandon(ledger: Ledger) -> None:
     """What kill −9 leaves: nothing sealed, locks dropped, a draft perhaps. (The thread is ended to leak nothing.)"""
     ledger._closing = True
     ledger._wake.set()
-    ledger._thread.join()
+    ledger._syncer.join()
     for segment in [*ledger._full, ledger._segment]:
         os.close(segment.fd)
         segment._map.close()

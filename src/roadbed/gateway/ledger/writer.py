@@ -49,8 +49,8 @@ class Ledger:
         self.num_records = 0
         self._segment = self._new_segment()
         self._segment.publish()
-        self._thread = threading.Thread(target=self._work, name=f"ledger-w{worker}", daemon=True)
-        self._thread.start()
+        self._syncer = threading.Thread(target=self._work, name=f"ledger-w{worker}", daemon=True)
+        self._syncer.start()
 
     def begin(self, record: Begin) -> None:
         """Before the request is sent to an engine. Raises RuntimeFailure when the disk is full: do not serve then."""
@@ -71,7 +71,7 @@ class Ledger:
             return
         self._closing = True
         self._wake.set()
-        self._thread.join()
+        self._syncer.join()
         with self._lock:
             self._segment.seal(CLOSED)
             self._dirty = True
@@ -165,6 +165,6 @@ def _remove_drafts(folder: Path, worker: int) -> None:
         with draft.open("rb") as file:
             try:
                 fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+                draft.unlink(missing_ok=True)
             except BlockingIOError:
-                continue
-            draft.unlink(missing_ok=True)
+                log.debug("%s is still locked", draft)

@@ -1,95 +1,64 @@
-"""Request bodies, decoded once: typed where OpenAI's API is typed, raw where only bytes matter.
+"""Request bodies, checked and boiled down to what the gateway needs.
 
 The prompt stays raw JSON: hashing the bytes as the client sent them costs nothing and is as good a prefix key as the
 rendered prompt, because a client serialises the turns it repeats the same way each time. Unknown fields pass through.
 """
 
 import re
-from typing import Any, Final, Literal
+from typing import Literal
 
 import msgspec
 
 from roadbed.gateway.openai.errors import ApiError
+from roadbed.gateway.openai.schema import (
+    RAW_NONE,
+    ChatBody,
+    CompletionBody,
+    decode_chat,
+    decode_completion,
+    decode_embedding,
+    decode_messages,
+    decode_prompt,
+)
 
 EndpointName = Literal["chat", "completions", "embeddings"]
 
-_RAW_NONE: Final = msgspec.Raw(b"null")
+
+class Parsed:
+    """What the gateway needs to know of a request. `prefix` is raw JSON rendered before the prompt by every template
+    (tools)."""
+
+    __slots__ = (
+        "has_stream_options", "include_usage", "max_tokens", "model", "num_choices", "prefix", "prompt",
+        "service_tier", "session", "stream",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        model: str,
+        prompt: msgspec.Raw,
+        prefix: msgspec.Raw,
+        *,
+        stream: bool = False,
+        include_usage: bool = False,
+        has_stream_options: bool = False,
+        max_tokens: int | None = None,
+        num_choices: int = 1,
+        session: str | None = None,
+        service_tier: str | None = None,
+    ) -> None:
+        self.model = model
+        self.prompt = prompt
+        self.prefix = prefix
+        self.stream = stream
+        self.include_usage = include_usage
+        self.has_stream_options = has_stream_options
+        self.max_tokens = max_tokens
+        self.num_choices = num_choices
+        self.session = session
+        self.service_tier = service_tier
 
 
-class Message(msgspec.Struct):
-    """Only what every engine relies on; further fields belong to the engine."""
-
-    role: Literal["developer", "system", "user", "assistant", "tool", "function"]
-    content: str | list[dict[str, Any]] | None = None
-    name: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    tool_call_id: str | None = None
-
-
-class StreamOptions(msgspec.Struct):
-    include_usage: bool | None = None
-
-
-class _Common(msgspec.Struct):
-    model: str
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    n: int | None = None
-    seed: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    max_tokens: int | None = None
-    user: str | None = None
-    stop: str | list[str] | None = None
-    prompt_cache_key: str | None = None
-    service_tier: str | None = None
-
-
-class ChatBody(_Common):
-    messages: msgspec.Raw = _RAW_NONE
-    tools: msgspec.Raw = _RAW_NONE
-    max_completion_tokens: int | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
-
-
-class CompletionBody(_Common):
-    prompt: msgspec.Raw = _RAW_NONE
-    echo: bool | None = None
-    logprobs: int | None = None
-
-
-class EmbeddingBody(msgspec.Struct):
-    model: str
-    input: msgspec.Raw = _RAW_NONE
-    encoding_format: Literal["float", "base64"] | None = None
-    dimensions: int | None = None
-    user: str | None = None
-
-
-class Parsed(msgspec.Struct):
-    """What the gateway needs to know of a request."""
-
-    model: str
-    prompt: msgspec.Raw
-    prefix: msgspec.Raw
-    """Raw JSON rendered before the prompt by every template (tools)."""
-    stream: bool = False
-    include_usage: bool = False
-    has_stream_options: bool = False
-    max_tokens: int | None = None
-    num_choices: int = 1
-    session: str | None = None
-    service_tier: str | None = None
-
-
-_chat = msgspec.json.Decoder(ChatBody)
-_completion = msgspec.json.Decoder(CompletionBody)
-_embedding = msgspec.json.Decoder(EmbeddingBody)
-_messages = msgspec.json.Decoder(list[Message])
-_prompt = msgspec.json.Decoder(str | list[str | int | list[int]])
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 
 
@@ -124,20 +93,17 @@ def _not_empty(value: object, param: str) -> None:
         raise ApiError(400, "invalid_value", f"Invalid value for '{param}': it must not be empty.", param=param)
 
 
-_RANGES: Final = (
-    ("n", 1, 128),
-    ("temperature", 0, 2),
-    ("top_p", 0, 1),
-    ("presence_penalty", -2, 2),
-    ("frequency_penalty", -2, 2),
-)
-
-
 def _check_common(body: ChatBody | CompletionBody) -> None:
-    for name, low, high in _RANGES:
-        value = getattr(body, name)
-        if value is not None:
-            _range(value, low, high, name)
+    if body.n is not None:
+        _range(body.n, 1, 128, "n")
+    if body.temperature is not None:
+        _range(body.temperature, 0, 2, "temperature")
+    if body.top_p is not None:
+        _range(body.top_p, 0, 1, "top_p")
+    if body.presence_penalty is not None:
+        _range(body.presence_penalty, -2, 2, "presence_penalty")
+    if body.frequency_penalty is not None:
+        _range(body.frequency_penalty, -2, 2, "frequency_penalty")
     if body.max_tokens is not None:
         _range(body.max_tokens, 0 if isinstance(body, CompletionBody) else 1, 2**31, "max_tokens")
     if isinstance(body.stop, list) and len(body.stop) > 4:
@@ -154,21 +120,21 @@ def _common(body: ChatBody | CompletionBody, prompt: msgspec.Raw, prefix: msgspe
         body.model,
         prompt,
         prefix,
-        body.stream is True,
-        options is not None and options.include_usage is True,
-        options is not None,
-        body.max_tokens,
-        body.n or 1,
-        body.prompt_cache_key,
-        body.service_tier,
+        stream=body.stream is True,
+        include_usage=options is not None and options.include_usage is True,
+        has_stream_options=options is not None,
+        max_tokens=body.max_tokens,
+        num_choices=body.n or 1,
+        session=body.prompt_cache_key,
+        service_tier=body.service_tier,
     )
 
 
 def parse_chat(raw: bytes) -> Parsed:
     """Checks a /v1/chat/completions body. Raises ApiError 400 naming the field."""
     try:
-        body = _chat.decode(raw)
-        messages = _messages.decode(body.messages) if body.messages != _RAW_NONE else []
+        body = decode_chat(raw)
+        messages = decode_messages(body.messages) if body.messages != RAW_NONE else []
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refused(error, "messages" if _is_messages_error(raw, error) else "") from None
     if not messages:
@@ -190,7 +156,7 @@ def _is_messages_error(raw: bytes, error: Exception) -> bool:
     if not isinstance(error, msgspec.ValidationError):
         return False
     try:
-        _chat.decode(raw)
+        decode_chat(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return True
@@ -199,28 +165,28 @@ def _is_messages_error(raw: bytes, error: Exception) -> bool:
 def parse_completion(raw: bytes) -> Parsed:
     """Checks a /v1/completions body. Raises ApiError 400 naming the field."""
     try:
-        body = _completion.decode(raw)
-        if body.prompt == _RAW_NONE:
+        body = decode_completion(raw)
+        if body.prompt == RAW_NONE:
             raise ApiError(400, "missing_required_parameter", "'prompt' is missing.", param="prompt")
-        _not_empty(_prompt.decode(body.prompt), "prompt")
+        _not_empty(decode_prompt(body.prompt), "prompt")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refused(error) from None
     _check_common(body)
-    return _common(body, body.prompt, _RAW_NONE)
+    return _common(body, body.prompt, RAW_NONE)
 
 
 def parse_embedding(raw: bytes) -> Parsed:
     """Checks a /v1/embeddings body. Raises ApiError 400 naming the field."""
     try:
-        body = _embedding.decode(raw)
-        if body.input == _RAW_NONE:
+        body = decode_embedding(raw)
+        if body.input == RAW_NONE:
             raise ApiError(400, "missing_required_parameter", "'input' is missing.", param="input")
-        _not_empty(_prompt.decode(body.input), "input")
+        _not_empty(decode_prompt(body.input), "input")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refused(error) from None
     if body.dimensions is not None:
         _range(body.dimensions, 1, 2**20, "dimensions")
-    return Parsed(body.model, body.input, _RAW_NONE, max_tokens=0)
+    return Parsed(body.model, body.input, RAW_NONE, max_tokens=0)
 
 
 def rewrite(raw: bytes, *, model: str | None, add_usage: bool, parsed: Parsed) -> bytes:

@@ -22,17 +22,29 @@ MAX_HEADERS = 128
 log = logging.getLogger(__name__)
 
 
-class Request(msgspec.Struct, gc=False):
-    """A complete request. Header names are lower case; the last of repeated headers wins."""
+class Request:
+    """A complete request. Header names are lower case; the last of repeated headers wins. `received_at` is
+    `time.monotonic()` when its last byte arrived."""
 
-    method: bytes
-    target: bytes
-    headers: dict[bytes, bytes]
-    body: bytes
-    received_at: float
-    """`time.monotonic()` when its last byte arrived."""
-    keep_alive: bool
-    http10: bool
+    __slots__ = ("body", "headers", "http10", "keep_alive", "method", "received_at", "target")
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: dict[bytes, bytes],
+        body: bytes,
+        received_at: float,
+        keep_alive: bool,
+        http10: bool,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.body = body
+        self.received_at = received_at
+        self.keep_alive = keep_alive
+        self.http10 = http10
 
 
 class Handler(Protocol):
@@ -70,8 +82,9 @@ class App(Protocol):
         ...
 
 
-class ServerConnection(asyncio.Protocol):
-    """Parses requests off one socket and writes responses in order."""
+class ServerConnection:
+    """Parses requests off one socket and writes responses in order. An asyncio.Protocol in all but descent, so that it
+    can be compiled."""
 
     __slots__ = (
         "_app",

@@ -34,8 +34,9 @@ class Sink(Protocol):
         ...
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """One socket to an engine, at most one request at a time."""
+class UpstreamConnection:
+    """One socket to an engine, at most one request at a time. An asyncio.Protocol in all but descent, so that it can be
+    compiled."""
 
     __slots__ = (
         "_complete",
@@ -54,14 +55,14 @@ class UpstreamConnection(asyncio.Protocol):
 
     def __init__(self, pool: "Pool") -> None:
         self._pool = pool
-        self._parser: httptools.HttpResponseParser | None = None
+        self._parser: httptools.HttpResponseParser = httptools.HttpResponseParser(self)
         self._sink: Sink | None = None
         self._headers: dict[bytes, bytes] = {}
         self._status = 0
         self._complete = True
         self._keep_alive = True
         self._paused = False
-        self._payload: tuple[bytes, ...] = ()
+        self._payload = b""
         self.used = False
         self.last_data_at = 0.0
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
@@ -71,21 +72,29 @@ class UpstreamConnection(asyncio.Protocol):
         self.last_data_at = monotonic()
         self._pool.open.add(self)
 
-    def send(self, sink: Sink, payload: tuple[bytes, ...]) -> None:
-        """Writes a whole request; `payload` is its head and body."""
+    def send(self, sink: Sink, payload: bytes) -> None:
+        """Writes a whole request, head and body."""
         self._sink = sink
         sink.upstream = self
-        self._payload = payload if self.used else ()
-        self._parser = httptools.HttpResponseParser(self)
+        self._payload = payload if self.used else b""
         self._status = 0
         self._complete = False
         self.last_data_at = monotonic()
-        self.transport.writelines(payload)
+        self.transport.write(payload)
 
     def cancel(self) -> None:
         """Drops the connection so that the engine stops working on it."""
         self._sink = None
         self.transport.abort()
+
+    def pause_writing(self) -> None:
+        """The engine reads slowly: its request is bounded, so there is nothing to hold back."""
+
+    def resume_writing(self) -> None:
+        """The engine reads again."""
+
+    def eof_received(self) -> bool:
+        return False
 
     def pause(self, slow: bool) -> None:
         """Stops or resumes reading, for a client that reads slowly."""
@@ -103,7 +112,7 @@ class UpstreamConnection(asyncio.Protocol):
         return self._sink is not None and not self._paused and now - self.last_data_at > limit_s
 
     def data_received(self, data: bytes) -> None:
-        if self._parser is None:
+        if self._complete:
             self.transport.abort()  # bytes nobody asked for
             return
         self.last_data_at = monotonic()
@@ -126,7 +135,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._pool.open.discard(self)
         self._pool.discard_idle(self)
         sink, self._sink = self._sink, None
-        self._parser = None
+        self._parser = cast(httptools.HttpResponseParser, None)  # breaks the reference cycle
         if sink is None:
             return
         ended_by_close = b"content-length" not in self._headers and b"transfer-encoding" not in self._headers
@@ -139,8 +148,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _over(self) -> None:
         sink, self._sink = self._sink, None
-        self._parser = None
-        self._payload = ()
+        self._payload = b""
         self.used = True
         if self._paused:
             self._paused = False
@@ -161,10 +169,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        parser = self._parser
-        if parser is None or self._sink is None:
+        if self._sink is None:
             return
-        status = parser.get_status_code()
+        status = self._parser.get_status_code()
         if status >= 200:
             self._status = status
             self._sink.up_head(status, self._headers)
@@ -174,7 +181,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._sink.up_data(data)
 
     def on_message_complete(self) -> None:
-        if self._status >= 200 and self._parser is not None:
+        if self._status >= 200:
             self._complete = True
             self._keep_alive = self._parser.should_keep_alive()  # asked later, llhttp has forgotten
 
@@ -203,7 +210,7 @@ class Pool:
         self._retired = False
         self.open: set[UpstreamConnection] = set()
 
-    def send(self, sink: Sink, payload: tuple[bytes, ...]) -> None:
+    def send(self, sink: Sink, payload: bytes) -> None:
         """Sends on an idle connection, else on a new one; answers through the sink."""
         oldest = monotonic() - IDLE_REUSE_S
         while self._idle:
@@ -217,18 +224,19 @@ class Pool:
             return
         self.connect(sink, payload)
 
-    def connect(self, sink: Sink, payload: tuple[bytes, ...]) -> None:
+    def connect(self, sink: Sink, payload: bytes) -> None:
         """Sends on a new connection."""
         task = self.loop.create_task(self._connect(sink, payload))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _connect(self, sink: Sink, payload: tuple[bytes, ...]) -> None:
+    async def _connect(self, sink: Sink, payload: bytes) -> None:
         sink.upstream = None
-        connecting = self.loop.create_connection(lambda: UpstreamConnection(self), self.host, self.port, ssl=self._ssl)
+        connection = UpstreamConnection(self)
+        protocol = cast(asyncio.Protocol, connection)
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                _, connection = await connecting
+                await self.loop.create_connection(lambda: protocol, self.host, self.port, ssl=self._ssl)
         except (OSError, TimeoutError) as error:
             if not sink.gone:
                 reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
