@@ -55,12 +55,12 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) * _TICK_S
 
 
-def rss_mib(pid: int) -> float:
-    """Resident memory of a process."""
+def rss_mib(pid: int, field: str = "VmRSS:") -> float:
+    """Resident memory of a process, or another field of its status."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(field):
             return int(line.split()[1]) / 1024
-    raise RuntimeError("no VmRSS")
+    raise RuntimeError(f"no {field}")
 
 
 def wait_port(port: int, timeout_s: float = 30.0) -> None:
@@ -82,7 +82,9 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def gateway_home(root: Path, port: int, upstream_ports: list[int], *, policy: str = "roadbed", model: str = "stub", **replica: object) -> Home:
+def gateway_home(
+    root: Path, port: int, upstream_ports: list[int], *, policy: str = "roadbed", model: str = "stub", **replica: object
+) -> Home:
     """A state directory from which one gateway worker serves `model`, with a key, limits, a budget and prices."""
     limits = LimitsEntry(
         requests_per_minute=10**9, tokens_per_minute=10**12, concurrency=10**6, monthly_budget_pico=10**18
@@ -94,9 +96,7 @@ def gateway_home(root: Path, port: int, upstream_ports: list[int], *, policy: st
     )
     price = PriceEntry(input_pico=300_000, cached_input_pico=120_000, output_pico=600_000)
     service = ServiceEntry(name=model, models=(model,), policy=policy, price=price, replicas=replicas)
-    key = KeyEntry(
-        id="bench", digest=hashlib.sha256(KEY.encode()).hexdigest(), tenant="default", slot=1, limits=limits
-    )
+    key = KeyEntry(id="bench", digest=hashlib.sha256(KEY.encode()).hexdigest(), tenant="default", slot=1, limits=limits)
     tenant = TenantEntry(name="default", slot=0, limits=limits)
     listen = ListenEntry(port=port, max_connections=20_000)
     snapshot = Snapshot(version=1, listen=listen, services=(service,), tenants=(tenant,), keys=(key,))

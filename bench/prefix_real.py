@@ -29,10 +29,10 @@ from roadbed.models.store import ModelStore
 TARGETS = ("roadbed", "roadbed:round_robin", "smg:cache_aware")
 PARALLEL = 4
 CONTEXT = 4096
-WORDS = (
-    "rail segment pod fabric switch queue token cache prefill decode router ledger quota tenant scheduler gang island "
-    "server rack optic cable power cooling fault health trace batch shard replica gateway budget latency"
-).split()
+WORDS = [
+    "rail", "segment", "pod", "fabric", "switch", "queue", "token", "cache", "prefill", "decode", "router", "ledger",
+    "quota", "tenant", "scheduler", "gang", "island", "server", "rack", "optic", "cable", "power", "cooling", "fault",
+]  # fmt: skip
 
 
 @contextmanager

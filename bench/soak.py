@@ -4,14 +4,13 @@
 
 One worker in front of a stub engine gets unary and streaming requests, clients that leave, wrong keys, wrong bodies,
 oversized heads and connections that say nothing, as fast as it takes them. Half an hour of a busy worker at 30 requests
-a second is 54,000 requests. A first part warms caches and allocators; from there on resident memory may grow by at
+a second is 54,000 requests. A first part warms caches and allocators; from there on anonymous memory may grow by at
 most 2 MiB, and file descriptors and threads not at all once the clients are gone.
 """
 
 import argparse
 import asyncio
 import json
-import os
 import random
 import sys
 import tempfile
@@ -25,8 +24,9 @@ MAX_GROWTH_MIB = 2.0
 
 
 def counts(pid: int) -> tuple[float, int, int]:
-    """(RSS MiB, open files, threads)."""
-    return rss_mib(pid), len(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{pid}/task"))
+    """(anonymous MiB, open files, threads). The mapped usage segment fills up and is handed over: not ours to count."""
+    process = Path(f"/proc/{pid}")
+    return rss_mib(pid, "RssAnon:"), len(list((process / "fd").iterdir())), len(list((process / "task").iterdir()))
 
 
 async def one(port: int, rng: random.Random) -> str:
@@ -107,7 +107,7 @@ def main() -> None:
                 process.wait()
     row = {
         "visits": sum(done.values()), "by_kind": done, "tracebacks": tracebacks,
-        "rss_mib": [round(before[0], 1), round(after[0], 1)], "fds": [before[1], after[1]],
+        "anon_mib": [round(before[0], 1), round(after[0], 1)], "fds": [before[1], after[1]],
         "threads": [before[2], after[2]],
     }  # fmt: skip
     ok = (
