@@ -29,7 +29,15 @@ _REPLICA = re.compile(r"service-(?P<service>.+)-\d+")
 @click.command("logs")
 @click.argument("name")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written next, until Ctrl-C.")
-@click.option("-n", "--lines", "num_lines", default=100, show_default=True, type=click.IntRange(0, 100_000))
+@click.option(
+    "-n",
+    "--lines",
+    "num_lines",
+    default=100,
+    show_default=True,
+    type=click.IntRange(0, 100_000),
+    help="How many to begin with.",
+)
 def command(name: str, follow: bool, num_lines: int) -> None:
     """Output of a service's replicas, of one replica, or of gateway-0, control, agent.
 

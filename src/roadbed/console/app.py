@@ -63,6 +63,7 @@ class Console:
         return HTMLResponse(self._render("page", reading, models=view.models_of(reading)))
 
     async def sign_in(self, request: Request) -> Response:
+        """Trades the admin token for a session cookie; 403 for a wrong one or another origin."""
         if not same_origin(request.headers):
             return _refused()
         content = bytearray()

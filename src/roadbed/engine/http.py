@@ -57,6 +57,7 @@ async def post(endpoint: Endpoint, path: str, body: object, *, timeout_s: float 
 
 
 async def request(endpoint: Endpoint, method: str, path: str, body: bytes | None, *, timeout_s: float) -> Answer:
+    """One exchange on a connection of its own. Raises UnreachableError, EngineError for what is not HTTP."""
     where = f"{endpoint.host}:{endpoint.port}"
     try:
         async with asyncio.timeout(timeout_s):

@@ -75,6 +75,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Serves one model until SIGTERM; returns the exit code. What is wrong is said in one line on stderr."""
     arguments = _arguments(sys.argv[1:] if argv is None else argv)
     try:
         header = read_header(arguments.model)

@@ -85,6 +85,7 @@ class GatewayReconciler:
         self._memory: dict[int, Memory] = {}
 
     async def one_pass(self) -> float:
+        """Starts, stops and notes what differs from the wish; returns the seconds until the next look."""
         if not self._state.home.snapshot.exists():
             return PASS_S / 5
         listed = await self._state.runtime.list()

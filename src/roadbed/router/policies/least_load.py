@@ -22,6 +22,8 @@ def load_score_s(replica: Replica) -> float:
 
 
 class LeastLoad:
+    """The replica with the lowest score."""
+
     name = "least_load"
     uses_prefix = False
 

@@ -209,6 +209,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Runs the agent of one home, detached if asked; returns the exit code. `--ready-fd` hears ok or the error."""
     arguments = _arguments(sys.argv[1:] if argv is None else argv)
     home = Home(arguments.home.resolve())
     if arguments.detach:

@@ -41,6 +41,7 @@ class Keeper:
         self.num_restarts = 0
 
     async def run(self) -> None:
+        """Starts it again whenever it ends, ever more slowly while it does not last. Cancel to end."""
         backoff = Backoff()
         loop = asyncio.get_running_loop()
         while True:

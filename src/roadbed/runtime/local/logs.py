@@ -99,6 +99,7 @@ class LogFollower:
         self._fd = -1
 
     def read(self, max_bytes: int = 2**16) -> bytes:
+        """The next bytes, at most `max_bytes`; b"" when nothing is new."""
         if self._fd < 0:
             self._open(self._directory / CURRENT, self._start_bytes)
         if self._fd < 0:

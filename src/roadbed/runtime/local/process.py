@@ -51,6 +51,7 @@ class Process:
         return self._state
 
     def status(self) -> ProcessStatus:
+        """What `list` says of it; exit code and signal exclude each other."""
         code = self._process.returncode
         return ProcessStatus(
             name=self.spec.name,

@@ -68,7 +68,7 @@ def _kill(pid: int, number: int) -> None:
     try:
         os.kill(pid, number)
     except ProcessLookupError:
-        pass
+        pass  # it ended by itself
 
 
 def main() -> None:
