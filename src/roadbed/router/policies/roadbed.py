@@ -29,6 +29,8 @@ Price = tuple[float, float, float, float]
 
 
 class Roadbed:
+    """The replica with the lowest cost; with a TTFT target, among those that are predicted to meet it."""
+
     name = "roadbed"
     uses_prefix = True
 
