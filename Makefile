@@ -14,6 +14,7 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q -e '.[test,postgres,objects,kvevents]'
+	@$(BIN)/python scripts/compile.py
 	@touch $(STAMP)
 
 setup: $(STAMP) ## build .venv with everything tests and benches need
