@@ -226,6 +226,10 @@ def _variants(field: dict[str, Any], definitions: dict[str, Any]) -> Iterator[di
 
 
 def _type(field: dict[str, Any], definitions: dict[str, Any]) -> str:
+    if "$ref" in field:
+        return _type(definitions[field["$ref"].rpartition("/")[2]], definitions)
+    if "examples" in field:
+        return f"{field['anyOf'][0]['type']}, or as `{field['examples'][0]}`"
     if "enum" in field:
         return " \\| ".join(str(value) for value in field["enum"])
     if "const" in field:

@@ -48,3 +48,35 @@ def test_schema_of_any_spec_agrees_with_the_loader(kind: str) -> None:
 
 def test_descriptions_come_from_the_docstrings() -> None:
     assert "Requests decoded together" in json.dumps(schema("service"))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"replicas": 2},
+        {"replicas": "1..4"},
+        {"replicas": {"min": 1, "max": 4}},
+        {"engine": "llamacpp"},
+        {"engine": {"kind": "llamacpp", "prompt_cache": "256MiB"}},
+        {"resources": {"memory": "2GB", "cpu": 0.5}},
+        {"resources": {"memory": 2_000_000_000}},
+        {"slo": {"ttft": "2s", "tpot": 0.05}},
+        {"slo": {"ttft": None}},
+    ],
+)
+def test_whatever_may_be_written_is_in_the_schema(fields: dict[str, object]) -> None:
+    spec = {**GOOD["service"], **fields}
+    load_value(spec)
+    for document in (schema(), schema("service")):
+        assert Draft202012Validator(document).is_valid(spec)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"replicas": "some"}, {"replicas": -1}, {"engine": "openai"}, {"engine": "triton"}, {"slo": {"ttft": "-1s"}}],
+)
+def test_whatever_may_not_be_written_is_not(fields: dict[str, object]) -> None:
+    spec = {**GOOD["service"], **fields}
+    with pytest.raises(SpecError):
+        load_value(spec)
+    assert not Draft202012Validator(schema()).is_valid(spec)

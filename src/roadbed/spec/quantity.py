@@ -7,7 +7,17 @@ ValueError naming the accepted units. Nothing is clamped.
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    model_serializer,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 _NUMBER = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*$")
 
@@ -46,14 +56,22 @@ def _parse(value: Any, units: dict[str, Any], expected: str) -> float:
     match = _NUMBER.match(value)
     if match is None:
         raise ValueError(f"{value!r} is not {expected}")
-    number, unit = float(match[1]), match[2].lower()
+    # Whole numbers stay exact: as floats, terabytes would lose bytes beyond 2**53.
+    number, unit = float(match[1]) if "." in match[1] else int(match[1]), match[2].lower()
     if unit not in units:
         raise ValueError(f"unknown unit {match[2]!r} in {value!r}; expected {expected}")
-    return number * float(units[unit])
+    scaled: float = number * units[unit]
+    return scaled
 
 
-Bytes = Annotated[int, BeforeValidator(parse_bytes)]
-Seconds = Annotated[float, BeforeValidator(parse_seconds)]
+def _written(number: str, *examples: str) -> WithJsonSchema:
+    """What editors accept: a bare number, or text whose units the parser checks."""
+    text = {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*[A-Za-z]*\s*$"}
+    return WithJsonSchema({"anyOf": [{"type": number, "minimum": 0}, text], "examples": list(examples)})
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes), _written("integer", "512MiB", "2GB")]
+Seconds = Annotated[float, BeforeValidator(parse_seconds), _written("number", "250ms", "2s", "10 minutes")]
 
 
 class IntRange(BaseModel):
@@ -83,6 +101,14 @@ class IntRange(BaseModel):
         if not 0 <= self.min <= self.max:
             raise ValueError(f"range {self.min}..{self.max} must satisfy 0 ≤ min ≤ max")
         return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """All three ways to write it."""
+        written = handler.resolve_ref_schema(handler(core_schema))
+        pattern = r"^\s*[0-9]+\s*(\.\.\s*[0-9]+\s*)?$"
+        ways = [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": pattern}, written]
+        return {"anyOf": ways}
 
     @model_serializer
     def _write(self) -> int | str:

@@ -10,7 +10,9 @@ slo: {ttft: 2s, tpot: 50ms}
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from roadbed.spec.base import Name, Spec
 from roadbed.spec.quantity import Bytes, IntRange, Seconds
@@ -69,9 +71,17 @@ def _engine_shorthand(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
+class _OrKind:
+    """In JSON Schema: the kind alone will do, where it needs no further keys."""
+
+    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"enum": ["llamacpp", "vllm"]}, handler(core_schema)]}
+
+
 Engine = Annotated[
     Annotated[LlamaCppEngine | VllmEngine | OpenAIEngine, Field(discriminator="kind")],
     BeforeValidator(_engine_shorthand),
+    _OrKind(),
 ]
 
 
