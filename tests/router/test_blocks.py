@@ -23,9 +23,9 @@ def test_seed_separates_models() -> None:
     assert not set(chain(b"x" * 64, 1, 16)) & set(chain(b"x" * 64, 2, 16))
 
 
-def test_memoryview_and_bytes_agree() -> None:
+def test_a_longer_prompt_keeps_the_hashes_of_its_beginning() -> None:
     data = bytes(range(256)) * 3
-    assert chain(data, 7, 100) == chain(memoryview(data), 7, 100)
+    assert chain(data, 7, 100)[:4] == chain(data[:450], 7, 100)
 
 
 def test_block_size_must_be_positive() -> None:

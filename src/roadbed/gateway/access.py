@@ -5,9 +5,9 @@ A fast digest is right here: the secret is 128 random bits, there is no dictiona
 from the snapshot, so the next request after the swap (≤ 0.2 s) is refused.
 """
 
-import hashlib
-import hmac
-import time
+from hashlib import sha256
+from hmac import compare_digest
+from time import time
 
 from roadbed.gateway.account import LimitView
 from roadbed.gateway.openai.errors import ApiError
@@ -50,10 +50,10 @@ def authenticate(header: bytes | None, known: dict[bytes, Caller], scope: str) -
     text = header[7:].strip()
     parts = text.split(b"_", 2)
     caller = known.get(parts[1]) if len(parts) == 3 else None
-    digest = hashlib.sha256(text).digest()
-    if caller is None or not hmac.compare_digest(digest, caller.digest):
+    digest = sha256(text).digest()
+    if caller is None or not compare_digest(digest, caller.digest):
         raise ApiError(401, "invalid_api_key", "Unknown API key. It may have been revoked; ask for a new one.")
-    if caller.key.expires_at is not None and time.time() >= caller.key.expires_at:
+    if caller.key.expires_at is not None and time() >= caller.key.expires_at:
         raise ApiError(401, "expired_api_key", "This API key has expired; ask for a new one.")
     if scope not in caller.key.scopes:
         raise ApiError(403, "missing_scope", f"This API key does not have the scope '{scope}'.")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from roadbed.gateway.wire.upstream import UpstreamConnection
 
 MAX_UNARY_BYTES = 64 * 2**20
+_THOUSANDTHS = [f"{number:03d}" for number in range(1000)]
 _RETRIABLE = frozenset((502, 503, 504))
 
 
@@ -292,10 +293,12 @@ class Exchange:
         return self._decided_s + max(0.0, answered)
 
     def _headers(self) -> bytes:
+        overhead_us = int(self.overhead_s() * 1e6)
         limits = self.plane.limit_headers(self.caller) if self.caller.limited else ""
         return (
             f"x-request-id: {self.request_id}\r\nx-roadbed-replica: {self.replica_id}\r\n"
-            f"x-roadbed-route: {self.route}\r\nx-roadbed-overhead-ms: {self.overhead_s() * 1000:.3f}\r\n{limits}"
+            f"x-roadbed-route: {self.route}\r\n"
+            f"x-roadbed-overhead-ms: {overhead_us // 1000}.{_THOUSANDTHS[overhead_us % 1000]}\r\n{limits}"
         ).encode()
 
     def _settle(self, outcome: "Outcome", status: int, body: bytes = b"") -> None:

@@ -8,8 +8,8 @@ or locks on the way of a request.
 import asyncio
 import logging
 import secrets
-import time
 from pathlib import Path
+from time import monotonic, time
 from typing import Final
 
 from xxhash import xxh3_64_intdigest
@@ -81,7 +81,7 @@ class Plane:
         self.tables = Tables(loop, account, listen, seed=worker)
         self.exchanges: dict[str, Exchange] = {}
         self._boot = secrets.token_hex(6)
-        self._count = 0
+        self._count = 10_000_000
 
     # ── in ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -122,7 +122,7 @@ class Plane:
         if caller.limited:
             self._reserve(caller, exchange, prompt_tokens + output_tokens)
         self._open(exchange)
-        exchange.decide(router.arrive(features, time.monotonic()))
+        exchange.decide(router.arrive(features, monotonic()))
         return exchange
 
     def service_for(self, model: str, caller: Caller, capability: str = "") -> Service:
@@ -141,7 +141,7 @@ class Plane:
         return service
 
     def _reserve(self, caller: Caller, exchange: Exchange, num_tokens: int) -> None:
-        denied = self.account.reserve(caller.limits, time.time(), tokens=num_tokens)
+        denied = self.account.reserve(caller.limits, time(), tokens=num_tokens)
         if denied is not None:
             self.metrics.limited.add((denied.reason, denied.owner))
             raise limit_error(denied)
@@ -153,7 +153,7 @@ class Plane:
         key = caller.key
         begin = Begin(
             exchange.request_id,
-            time.time(),
+            time(),
             key.id,
             key.tenant,
             exchange.parsed.model,
@@ -183,10 +183,10 @@ class Plane:
     ) -> Features:
         """What the router is told. Raises ApiError 400 on a header that is not what it should be."""
         headers, entry, router = request.headers, service.entry, service.router
-        seed = xxh3_64_intdigest(parsed.prefix, xxh3_64_intdigest(parsed.model.encode()))
+        seed = xxh3_64_intdigest(parsed.prefix, self.tables.seeds[parsed.model])
         return Features(
             request_id=self.next_id(),
-            blocks=chain(memoryview(parsed.prompt), seed, router.block_bytes),
+            blocks=chain(bytes(parsed.prompt), seed, router.block_bytes),
             block_tokens=router.block_tokens,
             prompt_tokens=prompt_tokens,
             output_tokens=output_tokens,
@@ -202,12 +202,11 @@ class Plane:
 
     def settle(self, exchange: Exchange) -> None:
         """A request is over: ledger, limits, router and metrics, together and once."""
-        now, wall = time.monotonic(), time.time()
+        now, wall = monotonic(), time()
         caller, service, request_id = exchange.caller, exchange.service, exchange.request_id
         prompt, cached, completion = exchange.used_prompt_tokens, exchange.cached_tokens, exchange.completion_tokens
-        price = service.entry.price
         cost_pico = (
-            (prompt - cached) * price.input_pico + cached * price.cached_input_pico + completion * price.output_pico
+            (prompt - cached) * service.input_pico + cached * service.cached_pico + completion * service.output_pico
         )
         received = exchange.request.received_at
         ttft_s = exchange.first_at - received if exchange.first_at else 0.0
@@ -276,13 +275,13 @@ class Plane:
         return ApiError(status, code, message).body()
 
     def next_id(self) -> str:
-        """A request id, unique across workers and restarts."""
+        """A request id, unique across workers and restarts, of one length for the first ninety million."""
         self._count += 1
-        return f"req_{self._boot}{self._count:08x}"
+        return f"req_{self._boot}{self._count}"
 
     def limit_headers(self, caller: Caller) -> str:
         """x-ratelimit-* lines: the tightest of key and tenant."""
-        state = self.account.rate_state(caller.limits, time.time())
+        state = self.account.rate_state(caller.limits, time())
         lines = ""
         if state.limit_requests is not None:
             lines = (
@@ -302,7 +301,7 @@ class Plane:
 
     def tick(self) -> None:
         """Every 50 ms, more often while requests wait: deadlines and capacity freed by other workers."""
-        now = time.monotonic()
+        now = monotonic()
         for service in self.tables.ticking():
             decisions = service.router.tick(now)
             if decisions:
@@ -310,7 +309,7 @@ class Plane:
 
     def sweep(self) -> None:
         """Once a second: deadlines of connections, stalled engines, gauges, saved metrics."""
-        now = time.monotonic()
+        now = monotonic()
         for connection in list(self.connections):
             connection.sweep(now)
         self.tables.sweep(now)

@@ -4,6 +4,8 @@ import asyncio
 import random
 import ssl
 
+from xxhash import xxh3_64_intdigest
+
 from roadbed.gateway import access
 from roadbed.gateway.access import Caller
 from roadbed.gateway.openai.bodies import EndpointName
@@ -43,16 +45,26 @@ class Replica:
 class Service:
     """A model as this worker serves it. `replicas` is by slot and keeps departed ones until they are idle."""
 
-    __slots__ = ("capabilities", "context_tokens", "entry", "name", "policy", "replicas", "router")
+    __slots__ = (
+        "cached_pico", "capabilities", "context_tokens", "entry", "input_pico", "name", "output_pico", "policy",
+        "replicas", "router",
+    )  # fmt: skip
 
     def __init__(self, entry: ServiceEntry, router: RouterCore) -> None:
-        self.entry = entry
+        self.configure(entry)
         self.name = entry.name
-        self.policy = entry.policy
         self.router = router
         self.replicas: dict[int, Replica] = {}
         self.context_tokens = 0
         self.capabilities: frozenset[str] = frozenset()
+
+    def configure(self, entry: ServiceEntry) -> None:
+        """Takes over a changed entry; prices are in pico-CNY per token."""
+        self.entry = entry
+        self.policy = entry.policy
+        self.input_pico = entry.price.input_pico
+        self.cached_pico = entry.price.cached_input_pico
+        self.output_pico = entry.price.output_pico
 
 
 class Tables:
@@ -66,6 +78,8 @@ class Tables:
         self._pools: dict[tuple[str, int, bool], Pool] = {}
         self.services: dict[str, Service] = {}
         self.models: dict[str, Service] = {}
+        self.seeds: dict[str, int] = {}
+        """By model: where the hash chains of its prompts begin."""
         self.callers: dict[bytes, Caller] = {}
         self._departed: list[Service] = []
         self.version = -1
@@ -87,6 +101,7 @@ class Tables:
             if departed.router.num_live or departed.router.num_waiting:
                 self._departed.append(departed)
         self.services, self.models = services, models
+        self.seeds = {model: xxh3_64_intdigest(model.encode()) for model in models}
         self.callers = access.callers(snapshot)
         self.version = snapshot.version
         self._departed = [service for service in self._departed if service.router.num_live]
@@ -95,8 +110,7 @@ class Tables:
     def _service(self, entry: ServiceEntry) -> Service:
         known = self.services.get(entry.name)
         if known is not None:
-            known.entry = entry
-            known.policy = entry.policy
+            known.configure(entry)
             known.router.configure(policy=entry.policy, max_queue=entry.max_queue, max_wait_s=entry.max_wait_s)
             return known
         router = RouterCore(

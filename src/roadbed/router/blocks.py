@@ -7,7 +7,7 @@ so a match says "about this many tokens" (Features.block_tokens each), which is 
 from xxhash import xxh3_64_intdigest
 
 
-def chain(data: bytes | memoryview, seed: int, block_bytes: int) -> list[int]:
+def chain(data: bytes, seed: int, block_bytes: int) -> list[int]:
     """Hashes of the full blocks of `data`, first to last; a partial last block has none.
 
     `seed` separates what must not share a cache (another model, another adapter); the previous hash seeds the next.

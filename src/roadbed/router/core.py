@@ -68,11 +68,11 @@ class RouterCore:
 
     def prompt_tokens(self, num_bytes: int) -> int:
         """Estimated tokens of a prompt of so many bytes; at least 1."""
-        return max(1, round(num_bytes * self.service.tokens_per_byte))
+        return max(1, int(num_bytes * self.service.tokens_per_byte + 0.5))
 
     def output_tokens(self, max_tokens: int | None) -> int:
         """Expected output: the service's running mean, or max_tokens where that is smaller."""
-        mean = max(1, round(self.service.mean_output_tokens))
+        mean = max(1, int(self.service.mean_output_tokens + 0.5))
         return mean if max_tokens is None else min(max_tokens, mean)
 
     # --- state ----------------------------------------------------------------------------------------------------

@@ -96,7 +96,6 @@ class ServerConnection:
         "_head_only",
         "_head_size",
         "_headers",
-        "_http10",
         "_in_head",
         "_keep_alive",
         "_loop",
@@ -125,7 +124,6 @@ class ServerConnection:
         self._reading = False
         self._keep_alive = True
         self._stream_raw = False
-        self._http10 = False
         self._head_only = False
         self._closing = False
         self._deadline = monotonic() + app.limits.header_timeout_s
@@ -226,12 +224,11 @@ class ServerConnection:
         if len(headers) > MAX_HEADERS:
             self._refuse(431, "headers_too_large", f"More than {MAX_HEADERS} header fields.")
             raise ValueError("too many headers")
-        self._http10 = self._parser.get_http_version() == "1.0"
         length = headers.get(b"content-length")
         if length is not None and int(length) > limits.max_body_bytes:
             self._refuse_body_size()
             raise ValueError("body too large")
-        if b"host" not in headers and not self._http10:
+        if b"host" not in headers and self._parser.get_http_version() != "1.0":
             self._refuse(400, "missing_host", "HTTP/1.1 requests need a Host header.")
             raise ValueError("no host")
         if not self.busy:
@@ -249,14 +246,17 @@ class ServerConnection:
     def on_message_complete(self) -> None:
         body = self._body
         parser = self._parser
+        keep_alive = parser.should_keep_alive()
+        # without a Connection header only HTTP/1.1 is kept alive; asking the parser for its version costs more
+        http10 = (not keep_alive or b"connection" in self._headers) and parser.get_http_version() == "1.0"
         request = Request(
             parser.get_method(),
             self._target,
             self._headers,
             body[0] if len(body) == 1 else b"".join(body),
             monotonic(),
-            parser.should_keep_alive(),
-            self._http10,
+            keep_alive,
+            http10,
         )
         self._reading = False
         self._in_head = True
