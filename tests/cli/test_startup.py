@@ -46,7 +46,7 @@ def test_help_imports_nothing_heavy(shell: Shell, args: tuple[str, ...]) -> None
 def test_help_imports_no_command(shell: Shell) -> None:
     found = imported(shell, "--help")
     assert {name for name in found if name.startswith("roadbed.")} == {
-        "roadbed.cli", "roadbed.cli.base", "roadbed.errors", "roadbed.home",
+        "roadbed._native", "roadbed.cli", "roadbed.cli.base", "roadbed.errors", "roadbed.home",
     }  # fmt: skip
 
 
@@ -55,8 +55,8 @@ def test_ps_needs_only_the_client(platform: Shell) -> None:
     found = imported(platform, "ps")
     assert found & (HEAVY | {"msgspec"}) == set()
     assert {name for name in found if name.startswith("roadbed.")} == {
-        "roadbed.cli", "roadbed.cli.base", "roadbed.cli.ps", "roadbed.control", "roadbed.control.client",
-        "roadbed.errors", "roadbed.home",
+        "roadbed._native", "roadbed.cli", "roadbed.cli.base", "roadbed.cli.ps", "roadbed.control",
+        "roadbed.control.client", "roadbed.errors", "roadbed.home",
     }  # fmt: skip
 
 

@@ -59,7 +59,7 @@ ELSEWHERE = {
 
 def _own_test(name: str) -> str:
     folder, _, file = name.rpartition("/")
-    return f"{folder}/test_{file}" if folder else f"test_{file}"
+    return f"{folder}/test_{file.lstrip('_')}" if folder else f"test_{file.lstrip('_')}"
 
 
 def _has_logic(name: str, num_lines: int) -> bool:
