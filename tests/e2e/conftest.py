@@ -26,8 +26,8 @@ def models() -> Path:
 def platform(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[Platform]:
     """Two replicas of the default model behind one gateway worker."""
     it = Platform(tmp_path_factory.mktemp("platform") / "home", models)
-    it.up("--replicas", "2")
     try:
+        it.up("--replicas", "2")
         yield it
     finally:
         it.down()
@@ -47,5 +47,5 @@ def own_platform(tmp_path: Path, models: Path) -> Iterator[Callable[..., Platfor
 
     yield start
     for it in started:
-        it.down()
+        it.down()  # says so and succeeds where nothing runs
         until(lambda it=it: not it.processes(), 20, "the end of every process")

@@ -90,6 +90,14 @@ def test_control_that_was_away_while_a_replica_died(machine: FakeMachine) -> Non
     assert machine.rows["chat-1"].reason == "lost"
     machine.settle()
     assert machine.states("chat") == ["ready", "ready"]
+    assert machine.rows["chat-1"].restarts == 0  # down and up is no failure
+
+
+def test_a_replica_that_vanished_under_our_eyes_is_a_failure(machine: FakeMachine) -> None:
+    machine.settle()
+    del machine.processes["service-chat-1"]
+    machine.step()
+    assert (machine.rows["chat-1"].reason, machine.rows["chat-1"].restarts) == ("lost", 1)
 
 
 def test_control_that_died_in_the_middle_of_a_pull_pulls_again(machine: FakeMachine) -> None:

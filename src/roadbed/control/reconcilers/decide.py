@@ -100,9 +100,9 @@ def _advance(world: World, replica: ReplicaRow, now: float) -> Action | None:
         case "pulling":
             return _after_pull(world, replica, now)
         case "starting":
-            return _dead(replica, process, now) or _after_start(world, replica, now)
+            return _dead(world, replica, process, now) or _after_start(world, replica, now)
         case "ready":
-            return _dead(replica, process, now) or _while_ready(world, replica, now)
+            return _dead(world, replica, process, now) or _while_ready(world, replica, now)
         case "draining":
             return _while_draining(world, replica, alive, now)
         case "stopping":
@@ -125,9 +125,11 @@ def _after_pull(world: World, replica: ReplicaRow, now: float) -> Action | None:
     return Pull(replica.id, replica.spec.model) if model.state == "absent" else None
 
 
-def _dead(replica: ReplicaRow, process: ProcessStatus | None, now: float) -> Fail | None:
+def _dead(world: World, replica: ReplicaRow, process: ProcessStatus | None, now: float) -> Fail | None:
     if replica.is_external:
         return None
+    if process is None and replica.state == "ready" and replica.id not in world.known:
+        return Fail(replica.id, "lost", "it stopped with the platform", replica.restarts, now, False)
     if process is None:
         return _fail(replica, "lost", "its process is gone", now)
     if process.state == "exited":

@@ -91,7 +91,8 @@ def tell(row: ReplicaRow, action: RowAction, now: float) -> Story:
             data = {"reason": action.reason, "restarts": action.restarts, "retry_at": action.retry_at}
             return Story(code="replica.failed", message=f"{action.message}; {again}", data=data)
         case Retry():
-            return Story(code="replica.retried", message=f"tried again (failure {row.restarts})")
+            what = f"tried again (failure {row.restarts})" if row.restarts else "started again"
+            return Story(code="replica.retried", message=what)
         case Drain():
             return Story(code="replica.draining", message=f"drains: {action.reason}")
         case Stop():
