@@ -17,6 +17,7 @@ import struct
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import gcd
 from pathlib import Path
 from typing import Literal
 
@@ -59,12 +60,14 @@ class LimitView:
     """A key's or a tenant's ceilings, where their counters are, and what the hot path would compute again each time.
 
     One per process and owner. Ceilings of 0 are none. `base` is the first cell of its buckets; `requests_tat` and
-    `tokens_tat` are `reserve`'s own between its two passes.
+    `tokens_tat` are `reserve`'s own between its two passes. A rate is `…_rate` per `…_per_ns` nanoseconds in lowest
+    terms, so that products of it stay small integers.
     """
 
     __slots__ = (
         "base", "budget_pico", "limits", "max_concurrency", "name", "owner", "request_ns", "requests_per_minute",
-        "requests_tat", "slot", "tokens_per_minute", "tokens_tat",
+        "requests_per_ns", "requests_rate", "requests_tat", "slot", "tokens_per_minute", "tokens_per_ns", "tokens_rate",
+        "tokens_tat",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, name: str, slot: int, ceilings: LimitsEntry) -> None:
@@ -79,6 +82,8 @@ class LimitView:
         self.max_concurrency = ceilings.concurrency or 0
         self.budget_pico = ceilings.monthly_budget_pico or 0
         self.requests_tat = self.tokens_tat = 0
+        self.requests_rate, self.requests_per_ns = _reduced(self.requests_per_minute)
+        self.tokens_rate, self.tokens_per_ns = _reduced(self.tokens_per_minute)
 
 
 class Denied(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +100,11 @@ class Denied(msgspec.Struct, frozen=True, kw_only=True):
     """Until this request fits; 0 for concurrency (whenever another one ends)."""
     too_large: bool = False
     """The request alone exceeds a whole minute's tokens: it will never fit."""
+
+
+def _reduced(per_minute: int) -> tuple[int, int]:
+    divisor = gcd(per_minute, limits.MINUTE_NS)
+    return per_minute // divisor, limits.MINUTE_NS // divisor
 
 
 class RateState:
@@ -269,14 +279,16 @@ class Account:
             per_minute = view.requests_per_minute
             if per_minute:
                 ahead_ns = limits.backlog_ns(cells[view.base], now_ns)
-                left = (minute_ns - ahead_ns) * per_minute // minute_ns if ahead_ns < minute_ns else 0
+                left = (
+                    (minute_ns - ahead_ns) * view.requests_rate // view.requests_per_ns if ahead_ns < minute_ns else 0
+                )
                 if state.limit_requests is None or left < state.remaining_requests:
                     state.limit_requests, state.remaining_requests = per_minute, left
                     state.reset_requests_s = ahead_ns / 1e9
             per_minute = view.tokens_per_minute
             if per_minute:
                 ahead_ns = limits.backlog_ns(cells[view.base + 1], now_ns)
-                left = (minute_ns - ahead_ns) * per_minute // minute_ns if ahead_ns < minute_ns else 0
+                left = (minute_ns - ahead_ns) * view.tokens_rate // view.tokens_per_ns if ahead_ns < minute_ns else 0
                 if state.limit_tokens is None or left < state.remaining_tokens:
                     state.limit_tokens, state.remaining_tokens = per_minute, left
                     state.reset_tokens_s = ahead_ns / 1e9

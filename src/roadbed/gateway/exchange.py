@@ -40,7 +40,7 @@ class Exchange:
         "_body_size",
         "_content_type",
         "_decided_s",
-        "_head_at",
+        "_event_at",
         "_meter",
         "_queued_at",
         "_replica",
@@ -108,7 +108,7 @@ class Exchange:
         self.waited_s = 0.0
         self._decided_s = 0.0
         self.sent_at = 0.0
-        self._head_at = 0.0
+        self._event_at = 0.0
         self.first_at = 0.0
         self._status = 0
         self._content_type = b"application/json"
@@ -173,7 +173,6 @@ class Exchange:
 
     def up_head(self, status: int, headers: dict[bytes, bytes]) -> None:
         self._status = status
-        self._head_at = monotonic()
         self._content_type = headers.get(b"content-type", b"application/json")
         if status == 200 and self.parsed.stream and self._content_type.startswith(b"text/event-stream"):
             self._meter = StreamMeter(self.parsed.include_usage, chat=self.endpoint == "chat")
@@ -189,6 +188,8 @@ class Exchange:
                 self._cancel_upstream()
                 self._engine_failed("The engine's reply is larger than 64 MiB.")
             return
+        if not self._started:
+            self._event_at = monotonic()
         try:
             out = meter.feed(data)
         except ValueError as error:
@@ -288,8 +289,8 @@ class Exchange:
 
     def overhead_s(self) -> float:
         """Our own time: from the request's last byte to its first dispatch, without the wait in the queue, and from the
-        engine's head to ours (to the end of the body for a reply sent whole)."""
-        answered = self.first_at - self._head_at if self._head_at and self._meter is not None else 0.0
+        engine's first event to ours. Its prefill is its own, also when its head came before."""
+        answered = self.first_at - self._event_at if self._event_at and self._meter is not None else 0.0
         return self._decided_s + max(0.0, answered)
 
     def _headers(self) -> bytes:

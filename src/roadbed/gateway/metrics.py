@@ -160,14 +160,17 @@ def load(path: Path) -> Numbers:
 
 
 def merged(parts: Iterable[Numbers]) -> Numbers:
-    """Sums of all workers' numbers."""
+    """Sums of all workers' numbers. Histograms of another version's buckets, left by an upgrade, are passed over."""
     sums: dict[str, dict[Labels, list[float]]] = {}
     for part in parts:
         for name, rows in part.items():
             family = sums.setdefault(name, {})
             for labels, values in rows:
                 old = family.get(labels)
-                family[labels] = values if old is None else [a + b for a, b in zip(old, values, strict=True)]
+                if old is None:
+                    family[labels] = values
+                elif len(old) == len(values):
+                    family[labels] = [a + b for a, b in zip(old, values, strict=True)]
     return {name: sorted(rows.items()) for name, rows in sums.items()}
 
 

@@ -156,7 +156,7 @@ class Plane:
             time(),
             key.id,
             key.tenant,
-            exchange.parsed.model,
+            exchange.service.entry.models[0],  # by whatever name it was asked for
             exchange.service.name,
             exchange.endpoint,
             exchange.prompt_tokens,
@@ -209,7 +209,7 @@ class Plane:
             (prompt - cached) * service.input_pico + cached * service.cached_pico + completion * service.output_pico
         )
         received = exchange.request.received_at
-        ttft_s = exchange.first_at - received if exchange.first_at else 0.0
+        ttft_s = exchange.first_at - received if exchange.first_at and exchange.parsed.stream else 0.0
         total_s = now - received
         overhead_s = exchange.overhead_s()
         self.ledger.end(
@@ -244,8 +244,8 @@ class Plane:
                 exchange.decide(decision)
 
     def _measure(self, exchange: Exchange, ttft_s: float, total_s: float, overhead_s: float) -> None:
-        metrics, name = self.metrics, exchange.service.name
-        labels = (name,)
+        metrics, service = self.metrics, exchange.service
+        name, labels = service.name, service.labels
         metrics.requests[(name, exchange.endpoint, exchange.status)] += 1
         metrics.outcomes[(name, exchange.outcome)] += 1
         metrics.overhead.observe(labels, overhead_s)
@@ -254,10 +254,10 @@ class Plane:
             metrics.queue.observe(labels, exchange.waited_s)
         if exchange.used_prompt_tokens:
             tokens = metrics.tokens
-            tokens[(name, "prompt")] += exchange.used_prompt_tokens
-            tokens[(name, "cached")] += exchange.cached_tokens
-            tokens[(name, "completion")] += exchange.completion_tokens
-        if ttft_s and exchange.parsed.stream:
+            tokens[service.prompt_labels] += exchange.used_prompt_tokens
+            tokens[service.cached_labels] += exchange.cached_tokens
+            tokens[service.completion_labels] += exchange.completion_tokens
+        if ttft_s:
             metrics.ttft.observe(labels, ttft_s)
             if exchange.completion_tokens > 1:
                 metrics.tpot.observe(labels, (total_s - ttft_s) / (exchange.completion_tokens - 1))

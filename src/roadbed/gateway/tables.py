@@ -8,6 +8,7 @@ from xxhash import xxh3_64_intdigest
 
 from roadbed.gateway import access
 from roadbed.gateway.access import Caller
+from roadbed.gateway.metrics import Labels
 from roadbed.gateway.openai.bodies import EndpointName
 from roadbed.gateway.snapshot import ListenEntry, ReplicaEntry, ServiceEntry, Snapshot
 from roadbed.gateway.wire.upstream import Pool
@@ -46,14 +47,18 @@ class Service:
     """A model as this worker serves it. `replicas` is by slot and keeps departed ones until they are idle."""
 
     __slots__ = (
-        "cached_pico", "capabilities", "context_tokens", "entry", "input_pico", "name", "output_pico", "policy",
-        "replicas", "router",
+        "cached_labels", "cached_pico", "capabilities", "completion_labels", "context_tokens", "entry", "input_pico",
+        "labels", "name", "output_pico", "policy", "prompt_labels", "replicas", "router",
     )  # fmt: skip
 
     def __init__(self, entry: ServiceEntry, router: RouterCore) -> None:
         self.configure(entry)
         self.name = entry.name
         self.router = router
+        self.labels: Labels = (entry.name,)
+        self.prompt_labels: Labels = (entry.name, "prompt")
+        self.cached_labels: Labels = (entry.name, "cached")
+        self.completion_labels: Labels = (entry.name, "completion")
         self.replicas: dict[int, Replica] = {}
         self.context_tokens = 0
         self.capabilities: frozenset[str] = frozenset()

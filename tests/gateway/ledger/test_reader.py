@@ -26,9 +26,11 @@ def abandon(ledger: Ledger) -> None:
     ledger._syncer.join()
     for segment in [*ledger._full, ledger._segment]:
         os.close(segment.fd)
+        segment._words.release()
         segment._map.close()
     if ledger._standby is not None:
         os.close(ledger._standby.fd)
+        ledger._standby._words.release()
         ledger._standby._map.close()
 
 

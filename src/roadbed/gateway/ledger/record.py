@@ -41,7 +41,7 @@ class End(msgspec.Struct, frozen=True, tag="e", array_like=True):
     estimated: bool
     """True when the engine did not report usage and we counted."""
     ttft_s: float
-    """0 when no token was sent."""
+    """0 when no token was sent, or all of them at once (not streamed)."""
     total_s: float
     overhead_s: float
     route: str

@@ -31,6 +31,7 @@ CLOSED = 0xFFFF_FFFE
 MAX_RECORD_BYTES = 1 << 20
 
 _PREFIX = struct.Struct("<II")
+"""As one word of a little-endian machine, which is all we run on, it is stored at once."""
 _CRC = struct.Struct("<I")
 _NAME = re.compile(r"^(w\d+-\d+-[0-9a-f]+)-(\d{6,})\.seg$")
 
@@ -77,6 +78,7 @@ class SegmentWriter:
                 f"no room for a usage segment of {size_bytes} bytes in {folder}: {error.strerror}",
                 hint=f"df -h {folder}",
             ) from error
+        self._words = memoryview(self._map).cast("Q")
         HEADER.pack_into(self._map, 0, MAGIC)
         self._at = FIRST_RECORD
         self._end = size_bytes - _PREFIX.size  # the end mark always fits
@@ -93,8 +95,8 @@ class SegmentWriter:
         after = at + ((length + 15) & ~7)
         if after > self._end:
             return False
-        self._map[at + 4 : at + 8 + length] = _CRC.pack(zlib.crc32(payload)) + payload
-        _CRC.pack_into(self._map, at, length)
+        self._map[at + 8 : at + 8 + length] = payload
+        self._words[at >> 3] = zlib.crc32(payload) << 32 | length  # length and checksum in one store
         self._at = after
         return True
 
@@ -106,6 +108,7 @@ class SegmentWriter:
         """Unmaps and drops the lock; a draft nobody published is removed. Idempotent."""
         if self.fd < 0:
             return
+        self._words.release()
         self._map.close()
         os.close(self.fd)
         self.fd = -1
