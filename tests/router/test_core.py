@@ -311,3 +311,21 @@ def test_priority_comes_before_affinity() -> None:
     core.arrive(request("fits", blocks=range(20)), 0.0)
     core.arrive(request("vip", blocks=range(900, 920), priority=1), 0.0)
     assert [d.request_id for d in core.finish("a", 1.0, outcome_ok=False)] == ["vip"]
+
+
+@pytest.mark.parametrize("speed", [0.01, 1.0, 100.0])
+def test_an_unknown_replica_is_tried_however_cheap_or_dear_its_sister_turned_out(speed: float) -> None:
+    """Two requests at a time on two replicas: with costs far from our prior, neither may stay idle for ever."""
+    core = router(2)
+    used: dict[str, int] = {"r0": 0, "r1": 0}
+    now = 0.0
+    for step in range(40):
+        pair = [f"{step}-{number}" for number in range(2)]
+        for name in pair:
+            used[core.arrive(request(name, prompt=50, output=20), now).replica] += 1
+        for name in pair:
+            core.first_byte(name, now + 0.01 * speed)
+        now += 0.2 * speed
+        for name in pair:
+            core.finish(name, now, outcome_ok=True, prompt_tokens=50, cached_tokens=0, completion_tokens=20)
+    assert min(used.values()) >= 20

@@ -47,7 +47,7 @@ class RouterCore:
         """`publish_news`: keep what was inserted into the prefix index for `drain_news` (several workers)."""
         self.service = ServiceModel()
         self.block_bytes = block_bytes
-        self._pool = Pool(account)
+        self._pool = Pool(account, self.service.typical)
         self._policy = create(policy)
         self._rng = random.Random(seed)
         self._max_wait_s = max_wait_s

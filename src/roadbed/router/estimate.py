@@ -87,6 +87,11 @@ class ReplicaModel:
         """Share of the predicted cached tokens that engines of this replica really had."""
         self._publish()
 
+    @property
+    def num_samples(self) -> int:
+        """First tokens it has learned from."""
+        return self._ttft.num_samples
+
     def step_time_s(self, num_running: float) -> float:
         """Predicted seconds per output token with so many requests running."""
         return self.step_s + self.step_crowd_s * num_running
@@ -126,9 +131,11 @@ class ReplicaModel:
 class ServiceModel:
     """What the requests of one service look like: output length, tokens per byte, time in an engine."""
 
-    __slots__ = ("_bytes", "_num_outputs", "_tokens", "mean_output_tokens", "mean_service_s")
+    __slots__ = ("_bytes", "_num_outputs", "_tokens", "mean_output_tokens", "mean_service_s", "typical")
 
     def __init__(self) -> None:
+        self.typical = ReplicaModel()
+        """What a replica of this service costs, learned from all of them: the guess for one that is still unknown."""
         self.mean_output_tokens = 128.0
         self.mean_service_s = 2.0
         """From dispatch to the last byte."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from roadbed.router.admission import Waiting
-from roadbed.router.estimate import ServiceModel
+from roadbed.router.estimate import ReplicaModel, ServiceModel
 from roadbed.router.prefix import PrefixIndex
 from roadbed.router.replica import Replica
 
@@ -64,10 +64,13 @@ def learn(
     service.observe_output(completion_tokens, now - live.dispatched_at)
     if cached_tokens is not None and prompt_tokens > 0:
         _learn_cache(live, replica, prefix, prompt_tokens, cached_tokens)
-    if replica.model.due(now):
-        known = cached_tokens is not None and prompt_tokens > 0
-        uncached = max(0, prompt_tokens - (cached_tokens or 0)) if known else live.prefill
-        _learn_times(live, replica, uncached, completion_tokens, now)
+    known = cached_tokens is not None and prompt_tokens > 0
+    uncached = max(0, prompt_tokens - (cached_tokens or 0)) if known else live.prefill
+    if replica.own_model.due(now):
+        _learn_times(live, replica, replica.own_model, uncached, completion_tokens, now)
+        replica.trust_own_model()
+    if service.typical.due(now):
+        _learn_times(live, replica, service.typical, uncached, completion_tokens, now)
 
 
 def _learn_cache(live: Live, replica: Replica, prefix: PrefixIndex, prompt_tokens: int, cached_tokens: int) -> None:
@@ -85,10 +88,10 @@ def _learn_cache(live: Live, replica: Replica, prefix: PrefixIndex, prompt_token
         replica.model.observe_cache(1.0, 1.0)
 
 
-def _learn_times(live: Live, replica: Replica, uncached: int, num_output: int, now: float) -> None:
+def _learn_times(live: Live, replica: Replica, model: ReplicaModel, uncached: int, num_output: int, now: float) -> None:
     """A stream tells TTFT and TPOT apart; a whole answer is split in the proportion now predicted,
     which finds their sum and, as lengths vary, most of the split."""
-    features, model = live.waiting.features, replica.model
+    features = live.waiting.features
     tokens = live.ahead_tokens + uncached
     running = 0.5 * (live.num_running + 1 + replica.num_running)
     if features.stream and live.first_byte_at:

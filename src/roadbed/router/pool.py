@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 
 from roadbed.router.account import AccountView
 from roadbed.router.base import ReplicaInfo
+from roadbed.router.estimate import ReplicaModel
 from roadbed.router.prefix import PrefixIndex
 from roadbed.router.replica import Replica
 
@@ -18,8 +19,10 @@ _MAX_BLOCKS = 1_000_000
 class Pool:
     """Mutable; owned by RouterCore."""
 
-    def __init__(self, account: AccountView) -> None:
+    def __init__(self, account: AccountView, typical: ReplicaModel | None = None) -> None:
+        """`typical`: the costs a new replica starts from."""
         self.account = account
+        self._typical = typical
         self.prefix = PrefixIndex()
         self.by_slot: dict[int, Replica] = {}
         self.present: list[Replica] = []
@@ -44,7 +47,7 @@ class Pool:
                 known.configure(info)
                 self.prefix.set_capacity(known.bit, capacity)
                 continue
-            fresh = Replica(info, self.prefix.add_replica(capacity))
+            fresh = Replica(info, self.prefix.add_replica(capacity), self._typical)
             if known is not None:
                 fresh.charge(known.own_prefill, known.own_context, known.own_decode, known.own_requests)
             self.by_slot[slot] = fresh

@@ -10,6 +10,8 @@ from roadbed.router.estimate import ReplicaModel
 _FIRST_BACKOFF_S = 0.25
 _LONGEST_BACKOFF_S = 5.0
 _REPORT_FRESH_S = 5.0
+_BORROW_SAMPLES = 8
+"""First tokens after which a replica's own coefficients are better than its sisters'."""
 
 
 def run_ahead(max_concurrency: int) -> int:
@@ -38,6 +40,7 @@ class Replica:
         "num_running",
         "own_context",
         "own_decode",
+        "own_model",
         "own_prefill",
         "own_requests",
         "prefill",
@@ -46,10 +49,13 @@ class Replica:
         "suspect_until",
     )  # fmt: skip
 
-    def __init__(self, info: ReplicaInfo, bit: int) -> None:
+    def __init__(self, info: ReplicaInfo, bit: int, typical: ReplicaModel | None = None) -> None:
         self.bit = bit
         self.slot = info.slot
-        self.model = ReplicaModel()
+        self.own_model = ReplicaModel()
+        self.model = typical or self.own_model
+        """What decisions go by: its sisters' costs until its own are known, or nobody would ever try a replica whose
+        sisters turned out cheaper than our prior."""
         self.own_requests = self.own_prefill = self.own_context = self.own_decode = 0
         self.num_running = 0
         """In-flight requests of all workers plus those the engine has from elsewhere."""
@@ -101,6 +107,11 @@ class Replica:
         self._last_external = seen
         self.num_running += external - self.external
         self.external = external
+
+    def trust_own_model(self) -> None:
+        """Goes by its own costs once there are enough of them."""
+        if self.own_model.num_samples >= _BORROW_SAMPLES:
+            self.model = self.own_model
 
     def fits(self, context_tokens: int) -> bool:
         """Whether one more request may be sent. An idle replica takes any request, however large."""
