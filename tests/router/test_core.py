@@ -314,12 +314,14 @@ def test_priority_comes_before_affinity() -> None:
 
 
 @pytest.mark.parametrize("speed", [0.01, 1.0, 100.0])
-def test_an_unknown_replica_is_tried_however_cheap_or_dear_its_sister_turned_out(speed: float) -> None:
-    """Two requests at a time on two replicas: with costs far from our prior, neither may stay idle for ever."""
-    core = router(2)
+def test_a_new_replica_is_used_however_cheap_or_dear_its_sister_turned_out(speed: float) -> None:
+    """Scaled up under two requests at a time, with costs far from our prior: the newcomer must get its half."""
+    core = router(1)
     used: dict[str, int] = {"r0": 0, "r1": 0}
     now = 0.0
-    for step in range(40):
+    for step in range(80):
+        if step == 40:
+            core.set_replicas([info(0), info(1)], now)
         pair = [f"{step}-{number}" for number in range(2)]
         for name in pair:
             used[core.arrive(request(name, prompt=50, output=20), now).replica] += 1
@@ -328,4 +330,4 @@ def test_an_unknown_replica_is_tried_however_cheap_or_dear_its_sister_turned_out
         now += 0.2 * speed
         for name in pair:
             core.finish(name, now, outcome_ok=True, prompt_tokens=50, cached_tokens=0, completion_tokens=20)
-    assert min(used.values()) >= 20
+    assert used["r1"] >= 30
