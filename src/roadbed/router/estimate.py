@@ -87,6 +87,12 @@ class ReplicaModel:
         """Share of the predicted cached tokens that engines of this replica really had."""
         self._publish()
 
+    def start_from(self, other: "ReplicaModel") -> None:
+        """Takes over another's coefficients as a first guess; certainty is not inherited."""
+        self._ttft.weights = list(other._ttft.weights)
+        self._decode.weights = list(other._decode.weights)
+        self._publish()
+
     @property
     def num_samples(self) -> int:
         """First tokens it has learned from."""

@@ -53,6 +53,8 @@ class Replica:
         self.bit = bit
         self.slot = info.slot
         self.own_model = ReplicaModel()
+        if typical is not None:
+            self.own_model.start_from(typical)
         self.model = typical or self.own_model
         """What decisions go by: its sisters' costs until its own are known, or nobody would ever try a replica whose
         sisters turned out cheaper than our prior."""
