@@ -36,7 +36,16 @@ def running(target: str, folder: Path, upstream: int) -> Iterator[tuple[int, int
     else:
         url = f"http://127.0.0.1:{upstream}"
         argv = [str(Path(sys.executable).parent / "smg"), "launch", "--worker-urls", url, "--policy", target[4:]]
-        argv += ["--host", "127.0.0.1", "--port", str(port), "--prometheus-port", str(free_port()), "--log-level", "warn"]
+        argv += [
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--prometheus-port",
+            str(free_port()),
+            "--log-level",
+            "warn",
+        ]
     process = pinned(0, argv, folder / f"{target.replace(':', '-')}.log")
     try:
         wait_port(port)
@@ -79,7 +88,17 @@ def measure(port: int, pid: int, seconds: float) -> dict[str, float]:
 
 def memory(port: int, pid: int) -> float:
     """RSS with ten thousand idle connections, all of which must stay open."""
-    argv = [sys.executable, "-m", "bench.load", "idle", str(port), "--connections", str(IDLE_CONNECTIONS), "--seconds", "4"]
+    argv = [
+        sys.executable,
+        "-m",
+        "bench.load",
+        "idle",
+        str(port),
+        "--connections",
+        str(IDLE_CONNECTIONS),
+        "--seconds",
+        "4",
+    ]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as idle:
         assert idle.stdout is not None
         idle.stdout.readline()
@@ -136,7 +155,9 @@ def summarise(rounds: dict[str, list[dict[str, float]]], rss: dict[str, float]) 
         def median(key: str, results: list[dict[str, float]] = results) -> float:
             return statistics.median(result[key] for result in results)
 
-        def added(key: str, results: list[dict[str, float]] = results, direct: list[dict[str, float]] = direct) -> float:
+        def added(
+            key: str, results: list[dict[str, float]] = results, direct: list[dict[str, float]] = direct
+        ) -> float:
             return statistics.median(mine[key] - base[key] for mine, base in zip(results, direct, strict=True))
 
         rows.append(

@@ -1,8 +1,8 @@
 """A load generator that costs little: raw asyncio protocols, one process. Prints one JSON object.
 
-    python -m bench.load unary  PORT --concurrency 32 --seconds 3
-    python -m bench.load stream PORT --concurrency 200 --seconds 3
-    python -m bench.load idle   PORT --connections 10000 --seconds 2
+python -m bench.load unary  PORT --concurrency 32 --seconds 3
+python -m bench.load stream PORT --concurrency 200 --seconds 3
+python -m bench.load idle   PORT --connections 10000 --seconds 2
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """A fast stand-in for an engine: answers at once, streams on request, costs next to nothing.
 
-    python -m bench.stub PORT        unary: a 1 kB chat completion; stream: NUM_CHUNKS events, one each CHUNK_S
+python -m bench.stub PORT        unary: a 1 kB chat completion; stream: NUM_CHUNKS events, one each CHUNK_S
 """
 
 import asyncio
@@ -37,14 +37,23 @@ CHUNK = _event({"content": "token "})
 _LAST_USAGE = (
     b"data: "
     + json.dumps(
-        {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "stub", "choices": [], "usage": _USAGE}
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "stub",
+            "choices": [],
+            "usage": _USAGE,
+        }
     ).encode()
     + b"\n\n"
 )
 USAGE = b"%x\r\n%b\r\n" % (len(_LAST_USAGE), _LAST_USAGE)
 DONE = _event({}, "stop") + b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 DONE_WITH_USAGE = _event({}, "stop") + USAGE + b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
-MODELS = json.dumps({"object": "list", "data": [{"id": "stub", "object": "model", "created": 1, "owned_by": "x"}]}).encode()
+MODELS = json.dumps(
+    {"object": "list", "data": [{"id": "stub", "object": "model", "created": 1, "owned_by": "x"}]}
+).encode()
 INFO = json.dumps({"model_path": "stub", "model_id": "stub", "served_model_name": "stub", "loads": []}).encode()
 
 
