@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,6 +39,29 @@ def pinned(core: int, argv: list[str], log: Path) -> subprocess.Popen[bytes]:
             argv, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )  # fmt: skip
+
+
+@contextmanager
+def gateway_process(target: str, home: Home, port: int, upstream_ports: list[int], log: Path) -> Iterator[int]:
+    """The gateway under test on core 0, ours or `smg:POLICY`; yields its pid, ends it afterwards."""
+    if target.startswith("smg:"):
+        urls = [f"http://127.0.0.1:{upstream}" for upstream in upstream_ports]
+        argv = [str(Path(sys.executable).parent / "smg"), "launch", "--worker-urls", *urls, "--policy", target[4:]]
+        argv += ["--host", "127.0.0.1", "--port", str(port), "--prometheus-port", str(free_port())]
+        argv += ["--log-level", "warn"]
+    else:
+        argv = [sys.executable, "-m", "roadbed.gateway.worker", "--home", str(home.root), "--index", "0"]
+    process = pinned(0, argv, log)
+    try:
+        wait_port(port)
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def run_pinned(core: int, module: str, *args: object) -> dict:

@@ -17,7 +17,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.common import KEY, cpu_s, free_port, gateway_home, pinned, rss_mib, run_pinned, save, wait_port
+from bench.common import (
+    KEY,
+    cpu_s,
+    free_port,
+    gateway_home,
+    gateway_process,
+    pinned,
+    rss_mib,
+    run_pinned,
+    save,
+    wait_port,
+)
 
 TARGETS = ("direct", "roadbed", "smg:round_robin", "smg:cache_aware")
 IDLE_CONNECTIONS = 10_000
@@ -30,34 +41,10 @@ def running(target: str, folder: Path, upstream: int) -> Iterator[tuple[int, int
         yield upstream, 0
         return
     port = free_port()
-    if target == "roadbed":
-        home = gateway_home(folder / "home", port, [upstream])
-        argv = [sys.executable, "-m", "roadbed.gateway.worker", "--home", str(home.root), "--index", "0"]
-    else:
-        url = f"http://127.0.0.1:{upstream}"
-        argv = [str(Path(sys.executable).parent / "smg"), "launch", "--worker-urls", url, "--policy", target[4:]]
-        argv += [
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--prometheus-port",
-            str(free_port()),
-            "--log-level",
-            "warn",
-        ]
-    process = pinned(0, argv, folder / f"{target.replace(':', '-')}.log")
-    try:
-        wait_port(port)
+    home = gateway_home(folder / "home", port, [upstream])
+    with gateway_process(target, home, port, [upstream], folder / "gateway.log") as pid:
         _wait_answer(port)
-        yield port, process.pid
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        yield port, pid
 
 
 def _wait_answer(port: int) -> None:

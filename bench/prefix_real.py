@@ -13,7 +13,6 @@ import asyncio
 import json
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bench.common import KEY, free_port, gateway_home, pinned, save, wait_port
+from bench.common import KEY, free_port, gateway_home, gateway_process, pinned, save, wait_port
 from roadbed.home import find_home
 from roadbed.models.catalogue import DEFAULT_MODEL, expected_sha256, resolve
 from roadbed.models.store import ModelStore
@@ -73,38 +72,14 @@ def _wait_loaded(port: int) -> None:
 def router(target: str, folder: Path, ports: list[int]) -> Iterator[int]:
     """The gateway under test in front of the replicas."""
     port = free_port()
-    if target.startswith("roadbed"):
-        policy = target.partition(":")[2] or "roadbed"
-        home = gateway_home(
-            folder / "home", port, ports, policy=policy, model=DEFAULT_MODEL, max_concurrency=PARALLEL,
-            kv_tokens=CONTEXT * PARALLEL, context_tokens=CONTEXT,
-        )  # fmt: skip
-        argv = [sys.executable, "-m", "roadbed.gateway.worker", "--home", str(home.root), "--index", "0"]
-    else:
-        urls = [f"http://127.0.0.1:{up}" for up in ports]
-        argv = [str(Path(sys.executable).parent / "smg"), "launch", "--worker-urls", *urls, "--policy", target[4:]]
-        argv += [
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--prometheus-port",
-            str(free_port()),
-            "--log-level",
-            "warn",
-        ]
-    process = pinned(0, argv, folder / "router.log")
-    try:
-        wait_port(port)
+    policy = target.partition(":")[2] if target.startswith("roadbed:") else "roadbed"
+    home = gateway_home(
+        folder / "home", port, ports, policy=policy, model=DEFAULT_MODEL, max_concurrency=PARALLEL,
+        kv_tokens=CONTEXT * PARALLEL, context_tokens=CONTEXT,
+    )  # fmt: skip
+    with gateway_process(target, home, port, ports, folder / "router.log"):
         asyncio.run(_wait_answer(port))
         yield port
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 async def _wait_answer(port: int) -> None:
