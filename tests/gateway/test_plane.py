@@ -202,6 +202,8 @@ def test_requests_per_minute_are_refused_with_headers_that_say_when(tmp_path: Pa
         refused = replies_[3]
         assert (refused.error["type"], refused.error["code"]) == ("rate_limit_error", "rate_limit_exceeded")
         assert 1 <= int(refused.headers["retry-after"]) <= 60
+        assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+        assert refused.headers["x-ratelimit-reset-requests"].endswith("ms")
         assert len(g.rows()) == 3
 
     run(tmp_path, scenario, limits=LimitsEntry(requests_per_minute=3))

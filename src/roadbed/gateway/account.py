@@ -59,15 +59,28 @@ Ceiling = Literal["requests", "tokens", "concurrency", "budget"]
 class LimitView:
     """A key's or a tenant's ceilings, where their counters are, and what the hot path would compute again each time.
 
-    One per process and owner. Ceilings of 0 are none. `base` is the first cell of its buckets; `requests_tat` and
-    `tokens_tat` are `reserve`'s own between its two passes. A rate is `…_rate` per `…_per_ns` nanoseconds in lowest
-    terms, so that products of it stay small integers.
+    One per process and owner. Ceilings of 0 are none. `base` is the first cell of its buckets; `requests_ahead_ns`
+    and `tokens_ahead_ns` are how full they were after the last `reserve` of this process. A rate is `…_rate` per
+    `…_per_ns` nanoseconds in lowest terms, so that products of it stay small integers.
     """
 
     __slots__ = (
-        "base", "budget_pico", "limits", "max_concurrency", "name", "owner", "request_ns", "requests_per_minute",
-        "requests_per_ns", "requests_rate", "requests_tat", "slot", "tokens_per_minute", "tokens_per_ns", "tokens_rate",
-        "tokens_tat",
+        "base",
+        "budget_pico",
+        "limits",
+        "max_concurrency",
+        "name",
+        "owner",
+        "request_ns",
+        "requests_ahead_ns",
+        "requests_per_minute",
+        "requests_per_ns",
+        "requests_rate",
+        "slot",
+        "tokens_ahead_ns",
+        "tokens_per_minute",
+        "tokens_per_ns",
+        "tokens_rate",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, name: str, slot: int, ceilings: LimitsEntry) -> None:
@@ -81,7 +94,7 @@ class LimitView:
         self.tokens_per_minute = ceilings.tokens_per_minute or 0
         self.max_concurrency = ceilings.concurrency or 0
         self.budget_pico = ceilings.monthly_budget_pico or 0
-        self.requests_tat = self.tokens_tat = 0
+        self.requests_ahead_ns = self.tokens_ahead_ns = 0
         self.requests_rate, self.requests_per_ns = _reduced(self.requests_per_minute)
         self.tokens_rate, self.tokens_per_ns = _reduced(self.tokens_per_minute)
 
@@ -344,21 +357,21 @@ class Account:
                 ahead_ns += view.request_ns if requests == 1 else limits.cost_ns(requests, view.requests_per_minute)
                 if ahead_ns > limits.MINUTE_NS:
                     return self._check(view, now, now_ns, requests, tokens)
-                view.requests_tat = now_ns + ahead_ns
+                view.requests_ahead_ns = ahead_ns
             if view.tokens_per_minute:
                 ahead_ns = max(cells[base + 1] - now_ns, 0) + tokens * limits.MINUTE_NS // view.tokens_per_minute
                 if ahead_ns > limits.MINUTE_NS:
                     return self._check(view, now, now_ns, requests, tokens)
-                view.tokens_tat = now_ns + ahead_ns
+                view.tokens_ahead_ns = ahead_ns
             if view.max_concurrency and self.concurrency(view.slot) >= view.max_concurrency:
                 return self._check(view, now, now_ns, requests, tokens)
             if view.budget_pico and self.spent_pico(view.slot, now) >= view.budget_pico:
                 return self._check(view, now, now_ns, requests, tokens)
         for view in views:
             if view.requests_per_minute:
-                cells[view.base] = view.requests_tat
+                cells[view.base] = now_ns + view.requests_ahead_ns
             if view.tokens_per_minute:
-                cells[view.base + 1] = view.tokens_tat
+                cells[view.base + 1] = now_ns + view.tokens_ahead_ns
             cells[self._concurrency_base + view.slot] += 1
         return None
 

@@ -30,6 +30,7 @@ from roadbed.gateway.tables import Service, Tables
 from roadbed.gateway.wire.server import Handler, Request, ServerConnection, WireLimits
 from roadbed.router.base import Decision, Features
 from roadbed.router.blocks import chain
+from roadbed.router.limits import MINUTE_NS
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +145,17 @@ class Plane:
         denied = self.account.reserve(caller.limits, time(), tokens=num_tokens)
         if denied is not None:
             self.metrics.limited.add((denied.reason, denied.owner))
-            raise limit_error(denied)
+            state = self.account.rate_state(caller.limits, time())
+            error = limit_error(denied)
+            error.extra = _limit_lines(
+                state.limit_requests or 0,
+                state.remaining_requests,
+                int(state.reset_requests_s * 1e9),
+                state.limit_tokens or 0,
+                state.remaining_tokens,
+                int(state.reset_tokens_s * 1e9),
+            ).encode()
+            raise error
         exchange.reserved_tokens = num_tokens
 
     def _open(self, exchange: Exchange) -> None:
@@ -280,22 +291,19 @@ class Plane:
         return f"req_{self._boot}{self._count}"
 
     def limit_headers(self, caller: Caller) -> str:
-        """x-ratelimit-* lines: the tightest of key and tenant."""
-        state = self.account.rate_state(caller.limits, time())
-        lines = ""
-        if state.limit_requests is not None:
-            lines = (
-                f"x-ratelimit-limit-requests: {state.limit_requests}\r\n"
-                f"x-ratelimit-remaining-requests: {state.remaining_requests}\r\n"
-                f"x-ratelimit-reset-requests: {int(state.reset_requests_s * 1000)}ms\r\n"
-            )
-        if state.limit_tokens is not None:
-            lines += (
-                f"x-ratelimit-limit-tokens: {state.limit_tokens}\r\n"
-                f"x-ratelimit-remaining-tokens: {state.remaining_tokens}\r\n"
-                f"x-ratelimit-reset-tokens: {int(state.reset_tokens_s * 1000)}ms\r\n"
-            )
-        return lines
+        """x-ratelimit-* lines: the tightest of key and tenant, as the last reservation left them."""
+        requests, tokens = 0, 0
+        requests_left, requests_ns, tokens_left, tokens_ns = 0, 0, 0, 0
+        for view in caller.limits:
+            if view.requests_per_minute:
+                left = (MINUTE_NS - view.requests_ahead_ns) * view.requests_rate // view.requests_per_ns
+                if not requests or left < requests_left:
+                    requests, requests_left, requests_ns = view.requests_per_minute, left, view.requests_ahead_ns
+            if view.tokens_per_minute:
+                left = (MINUTE_NS - view.tokens_ahead_ns) * view.tokens_rate // view.tokens_per_ns
+                if not tokens or left < tokens_left:
+                    tokens, tokens_left, tokens_ns = view.tokens_per_minute, left, view.tokens_ahead_ns
+        return _limit_lines(requests, requests_left, requests_ns, tokens, tokens_left, tokens_ns)
 
     # ── time ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -325,6 +333,24 @@ class Plane:
             for replica in service.router.replicas:
                 metrics.inflight[name, replica.info.id] = replica.own_requests
         metrics.save(self.run_dir / f"metrics-{self.worker}.json")
+
+
+def _limit_lines(
+    requests: int, requests_left: int, requests_ns: int, tokens: int, tokens_left: int, tokens_ns: int
+) -> str:
+    """Header lines of the ceilings there are (0 = none): the limit, what is left, and how long until it is whole."""
+    lines = ""
+    if requests:
+        lines = (
+            f"x-ratelimit-limit-requests: {requests}\r\nx-ratelimit-remaining-requests: {requests_left}\r\n"
+            f"x-ratelimit-reset-requests: {requests_ns // 1_000_000}ms\r\n"
+        )
+    if tokens:
+        lines += (
+            f"x-ratelimit-limit-tokens: {tokens}\r\nx-ratelimit-remaining-tokens: {tokens_left}\r\n"
+            f"x-ratelimit-reset-tokens: {tokens_ns // 1_000_000}ms\r\n"
+        )
+    return lines
 
 
 def limit_error(denied: Denied) -> ApiError:

@@ -56,6 +56,8 @@ class ApiError(Exception):
         self.param = param
         self.type = error_type or _TYPES.get(status, "server_error")
         self.retry_after_s = retry_after_s
+        self.extra = b""
+        """Further header lines."""
 
     def body(self) -> bytes:
         """The JSON body."""
@@ -67,7 +69,7 @@ class ApiError(Exception):
 
     def headers(self) -> bytes:
         """Header lines that tell a client what to do next."""
-        lines = b"content-type: application/json\r\n"
+        lines = b"content-type: application/json\r\n" + self.extra
         if self.retry_after_s is not None:
             wait_s = max(0.001, self.retry_after_s)
             lines += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (math.ceil(wait_s), math.ceil(wait_s * 1000))
