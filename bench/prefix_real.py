@@ -1,6 +1,6 @@
 """Prefix-aware routing on two real llama.cpp replicas: time to first token of conversations that share prompts.
 
-    python -m bench.prefix_real [--conversations 8] [--turns 4] [--repeats 3] [--json] [--save]
+    python -m bench.prefix_real [--conversations 16] [--turns 3] [--repeats 3] [--json] [--save]
 
 Groups of conversations share a long system prompt; each turn sends the whole history again. The same two replicas serve
 every target in turn; each run salts its prompts, so that nobody profits from what another run left in the caches. The
@@ -128,6 +128,7 @@ async def workload(port: int, args: argparse.Namespace, salt: str) -> list[float
     async def conversation(number: int) -> None:
         talk = random.Random(args.seed * 1000 + number)
         messages = [{"role": "system", "content": systems[number % args.groups]}]
+        await asyncio.sleep(talk.uniform(0, args.think_s))
         for _ in range(args.turns):
             question = " ".join(talk.choices(WORDS, k=args.question_words))
             messages.append({"role": "user", "content": f"Explain: {question}"})
@@ -145,15 +146,15 @@ async def workload(port: int, args: argparse.Namespace, salt: str) -> list[float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--conversations", type=int, default=8)
-    parser.add_argument("--groups", type=int, default=4, help="distinct system prompts")
-    parser.add_argument("--turns", type=int, default=4)
-    parser.add_argument("--concurrency", type=int, default=2)
-    parser.add_argument("--system-words", type=int, default=200)
+    parser.add_argument("--conversations", type=int, default=16)
+    parser.add_argument("--groups", type=int, default=8, help="distinct system prompts")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--concurrency", type=int, default=64, help="requests in flight at most")
+    parser.add_argument("--system-words", type=int, default=300)
     parser.add_argument("--question-words", type=int, default=30)
     parser.add_argument("--max-tokens", type=int, default=8)
-    parser.add_argument("--think-s", type=float, default=0.3)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--think-s", type=float, default=10.0, help="mean pause between turns")
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--save", action="store_true", help="write bench/results/prefix_real-<date>.json")
