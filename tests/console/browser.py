@@ -72,6 +72,13 @@ class Browser:
         self.devtools("Emulation.setDeviceMetricsOverride", **size)
         self.devtools("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
+    def offline(self, cut: bool) -> None:
+        """Cuts the page off from every server, or connects it again."""
+        self.devtools("Network.enable")
+        self.devtools(
+            "Network.emulateNetworkConditions", offline=cut, latency=0, downloadThroughput=-1, uploadThroughput=-1
+        )
+
     def screenshot(self) -> bytes:
         """PNG of the window."""
         return base64.b64decode(self._do("GET", "/screenshot"))

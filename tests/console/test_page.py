@@ -136,8 +136,12 @@ def test_stop_ends_the_engines_work(home: Home, page: Browser) -> None:
 
 def test_a_restart_of_control_is_lived_through(home: Home, page: Browser) -> None:
     page.run("document.querySelector('#prompt').value = 'half a thought'")
-    os.kill(int(read_platform(home)["pid"]), signal.SIGKILL)
+    page.offline(True)  # a restart may be over between two beats: this outage lasts until it has been seen
+    killed = int(read_platform(home)["pid"])
+    os.kill(killed, signal.SIGKILL)
     page.until(lambda: page.text("#link") == "reconnecting")
+    page.until(lambda: int(read_platform(home)["pid"]) != killed)
+    page.offline(False)
     page.until(lambda: page.text("#link") == "live")
     assert page.run("return document.querySelector('#prompt').value") == "half a thought"
     page.until(lambda: "1 / 1 ready" in page.text("#services"))
