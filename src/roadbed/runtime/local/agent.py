@@ -128,7 +128,7 @@ class Agent:
             except RoadbedError as error:
                 reply = protocol.encode_error(error)
             except Exception as error:  # noqa: BLE001 - one broken request must not end every process of the node
-                _log.exception("request failed: %s", line[:200])
+                _log.exception("a request of %d bytes failed", len(line))  # its words may hold secrets
                 reply = protocol.encode_error(RuntimeFailure(f"the agent failed: {error!r}"))
             writer.write(reply)
             await writer.drain()
