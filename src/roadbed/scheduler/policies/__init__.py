@@ -1,0 +1,1 @@
+"""Placement policies behind one interface: ours and the baselines it is measured against."""

@@ -1,0 +1,42 @@
+"""Fragmentation gradient descent: place where the fragmentation of the cluster grows least (Weng et al., ATC '23).
+
+score = ⌊100·σ((F_n − F_n′)/1000)⌋ with σ the logistic function. A fraction goes to the device with the best score, whole
+devices to those lowest in index. Formulas as in hkust-adsl/kubernetes-scheduler-simulator (pkg/simulator/plugin).
+"""
+
+import numpy as np
+
+from roadbed.scheduler.base import WHOLE
+from roadbed.scheduler.fragment import Floats, Fragments
+from roadbed.scheduler.policies.base import Ask, tightest
+from roadbed.scheduler.state import Ints, State
+from roadbed.scheduler.target import Target
+
+
+class Fgd:
+    name = "fgd"
+    volatile = False
+
+    def __init__(self, state: State, target: Target) -> None:
+        self.fragments = Fragments(state, target)
+
+    def score(self, state: State, ask: Ask, nodes: Ints) -> Ints:
+        shape = ask.shape
+        if shape.num_devices == 1 and shape.milli < WHOLE:
+            now, each = self.fragments.after_share(state, nodes, shape.milli, shape.cpu_milli)
+            after = each.min(1)
+        else:
+            now, after = self.fragments.after_devices(state, nodes, shape.num_devices, shape.milli, shape.cpu_milli)
+        return _logistic(now - after)
+
+    def devices(self, state: State, ask: Ask, node: int) -> tuple[int, ...]:
+        shape = ask.shape
+        if shape.num_devices == 1 and shape.milli < WHOLE:
+            now, each = self.fragments.after_share(state, np.array([node]), shape.milli, shape.cpu_milli)
+            return (int(np.argmax(_logistic(now[:, None] - each)[0])),)
+        return tightest(state, shape, node)
+
+
+def _logistic(gain: Floats) -> Ints:
+    score: Ints = (100.0 / (1.0 + np.exp(-gain / 1000.0))).astype(np.int64)
+    return score
