@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from tests.house.source import Module, dotted, modules
 
 LATE_IMPORTS = {
+    "hardware/probe.py": "pynvml is an optional extra (nvidia)",
     "engine/vllm_events.py": "zmq is an optional extra (kvevents)",
     "models/sources/s3.py": "obstore is an optional extra (objects)",
 }
