@@ -6,8 +6,8 @@ For a node with free milli `left_g` on its devices, R = Σ left_g, and a process
            = Σ_g left_g·[left_g < milli_m]   otherwise
     F_n    = Σ_m p_m f_n(m)
 
-(Weng et al., "Beware of Fragmentation", ATC '23, §4; CPU counts as a reason not to fit, memory does not.) A device's part
-of every sum depends on its free milli alone, so both sums are looked up in one table of 1001 rows; a change of one
+(Weng et al., "Beware of Fragmentation", ATC '23, §4; CPU counts as a reason not to fit, memory does not.) A device's
+part of every sum depends on its free milli alone, so both sums are looked up in one table of 1001 rows; a change of one
 device is two look-ups.
 """
 

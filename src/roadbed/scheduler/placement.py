@@ -51,16 +51,18 @@ class Placer:
                 entry.score[good] = self.policy.score(state, entry.ask, good)
         return entry.score
 
-    def best(self, shape: Shape) -> Slot | None:
-        """The slot for one process, None when it fits nowhere now."""
+    def best(self, shape: Shape, nodes: Ints | None = None) -> Slot | None:
+        """The slot for one process, on one of `nodes` if given; None when it fits nowhere now."""
         score = self.scores(shape)
         if not len(score):
             return None
         if self.policy.volatile:
             score = self._draw(score, shape)
-        node = int(score.argmax())
-        if score[node] < 0:
-            return None
+        node = int(score.argmax() if nodes is None else nodes[score[nodes].argmax()])
+        return self.slot(shape, node) if score[node] >= 0 else None
+
+    def slot(self, shape: Shape, node: int) -> Slot:
+        """One process on a node it fits on: which devices it takes there."""
         return Slot(node, self.policy.devices(self.state, self._cache[shape].ask, node))
 
     def _draw(self, score: Ints, shape: Shape) -> Ints:

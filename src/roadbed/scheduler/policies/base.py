@@ -28,7 +28,7 @@ class Ask:
     def fits(self, state: State, nodes: Ints) -> NDArray[np.bool_]:
         """Which of the nodes have room for one process now. bool[D]."""
         shape = self.shape
-        fits = (
+        fits: NDArray[np.bool_] = (
             self.allowed[nodes]
             & state.schedulable[nodes]
             & (state.cpu_left[nodes] >= shape.cpu_milli)

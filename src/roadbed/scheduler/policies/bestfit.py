@@ -37,7 +37,8 @@ class DotProd:
         shape = ask.shape
         cpu = state.cpu_left[nodes] * (shape.cpu_milli / _CPU**2)
         devices = state.left[nodes].sum(1) * (shape.total_milli / _DEVICES**2)
-        return np.maximum(100.0 * (1.0 - 0.5 * (cpu + devices)), 0).astype(np.int64)
+        score: Ints = np.maximum(100.0 * (1.0 - 0.5 * (cpu + devices)), 0).astype(np.int64)
+        return score
 
     def devices(self, state: State, ask: Ask, node: int) -> tuple[int, ...]:
         return tightest(state, ask.shape, node)

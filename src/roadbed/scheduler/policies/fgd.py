@@ -1,7 +1,7 @@
 """Fragmentation gradient descent: place where the fragmentation of the cluster grows least (Weng et al., ATC '23).
 
-score = ⌊100·σ((F_n − F_n′)/1000)⌋ with σ the logistic function. A fraction goes to the device with the best score, whole
-devices to those lowest in index. Formulas as in hkust-adsl/kubernetes-scheduler-simulator (pkg/simulator/plugin).
+score = ⌊100·σ((F_n − F_n′)/1000)⌋ with σ the logistic function. A fraction goes to the device with the best score,
+whole devices to those lowest in index. Formulas as in hkust-adsl/kubernetes-scheduler-simulator (pkg/simulator/plugin).
 """
 
 import numpy as np

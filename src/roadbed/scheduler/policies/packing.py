@@ -52,7 +52,8 @@ class Clustering:
         idle = (used == 0).all(1)
         base = np.where(same & (others == 0), 75, np.where(same, 50, np.where(idle, 25, 0)))
         width = 8 * WHOLE
-        return base + 25 * np.maximum(width - state.left[nodes].sum(1), 0) // width
+        score: Ints = base + 25 * np.maximum(width - state.left[nodes].sum(1), 0) // width
+        return score
 
     def devices(self, state: State, ask: Ask, node: int) -> tuple[int, ...]:
         return tightest(state, ask.shape, node)
