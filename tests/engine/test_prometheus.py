@@ -39,11 +39,11 @@ def test_never_raises(text: str) -> None:
 
 _name = st.from_regex(r"[a-z_:][a-z0-9_:]{0,8}", fullmatch=True)
 _label = st.from_regex(r"[a-z_][a-z0-9_]{0,5}", fullmatch=True)
-_text = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=12)
+_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)  # what splitlines splits at included
 
 
 @given(_name, st.dictionaries(_label, _text, max_size=3), st.floats(allow_nan=False))
 def test_what_was_written_is_read(name: str, labels: dict[str, str], value: float) -> None:
-    escaped = {key: text.replace("\\", "\\\\").replace('"', '\\"') for key, text in labels.items()}
+    escaped = {key: text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") for key, text in labels.items()}
     inside = ",".join(f'{key}="{text}"' for key, text in escaped.items())
     assert parse(f"{name}{{{inside}}} {value!r}") == [Sample(name, labels, value)]

@@ -38,7 +38,7 @@ def total(samples: list[Sample], name: str) -> float | None:
 
 
 def _samples(text: str) -> Iterator[Sample]:
-    for line in text.splitlines():
+    for line in text.split("\n"):  # not splitlines: a label value may hold \x0b, \x85 or \u2028
         if not line or line.startswith("#"):
             continue
         match = _SAMPLE.fullmatch(line)
