@@ -42,7 +42,6 @@ ELSEWHERE = {
     "control/store/replica.py": "control/store/test_rows.py",
     "control/store/service.py": "control/store/test_rows.py",
     "control/store/tenant.py": "control/store/test_rows.py",
-    "gateway/access.py": "gateway/test_plane.py",
     "gateway/openai/schema.py": "gateway/openai/test_bodies.py",
     "gateway/routes.py": "gateway/test_plane.py",
     "gateway/tables.py": "gateway/test_plane.py",

@@ -51,7 +51,7 @@ def cache_case(cached_tokens: int, touched_at: float) -> tuple[Replica, PrefixIn
     replica = Replica(info(0), prefix.add_replica(100))
     prefix.insert(replica.bit, [77], 1.0)
     prefix.insert(replica.bit, list(range(10)), touched_at)
-    live = lived(replica, prompt=640, touched=tuple(prefix.touched_at(replica.bit, list(range(10)))), first=101.0)
+    live = lived(replica, prompt=640, touched=tuple(prefix.touched_at(replica.bit, list(range(10)), 10)), first=101.0)
     prefix.insert(replica.bit, list(range(10)), 100.0)
     learn(
         live, replica, ServiceModel(), prefix, 102.0,

@@ -20,7 +20,7 @@ class AgainstOracle(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.index = PrefixIndex()
-        self.oracle: dict[int, list[int]] = {}
+        self.oracle: dict[int, dict[int, float]] = {}
         self.capacity: dict[int, int] = {}
         self.now = 0.0
 
@@ -28,7 +28,7 @@ class AgainstOracle(RuleBasedStateMachine):
     def add(self, capacity: int) -> int:
         bit = self.index.add_replica(capacity)
         assert bit not in self.oracle
-        self.oracle[bit] = []
+        self.oracle[bit] = {}
         self.capacity[bit] = capacity
         return bit
 
@@ -45,16 +45,16 @@ class AgainstOracle(RuleBasedStateMachine):
         news = self.index.insert(bit, blocks, self.now)
         assert [block for block in blocks if block not in held] == [block for block in news if block not in held]
         for block in reversed(blocks):
-            if block in self.oracle[bit]:
-                self.oracle[bit].remove(block)
-            self.oracle[bit].append(block)
+            if self.oracle[bit].get(block, -1.0) < self.now - 0.01:  # what was touched just now stays where it is
+                self.oracle[bit].pop(block, None)
+                self.oracle[bit][block] = self.now
         self._evict(bit)
 
     @rule(bit=bits, path=_PATHS)
     def forget(self, bit: int, path: list[int]) -> None:
         blocks = blocks_of(path)
         self.index.removed(bit, blocks)
-        self.oracle[bit] = [block for block in self.oracle[bit] if block not in blocks]
+        self.oracle[bit] = {block: at for block, at in self.oracle[bit].items() if block not in blocks}
 
     @rule(bit=bits, capacity=st.integers(1, 12))
     def resize(self, bit: int, capacity: int) -> None:
@@ -75,11 +75,12 @@ class AgainstOracle(RuleBasedStateMachine):
     def consistent(self) -> None:
         self.index.check()
         for bit, held in self.oracle.items():
-            assert list(self.index.lrus[bit]) == held
+            assert list(self.index.lrus[bit].items()) == list(held.items())
         assert len(self.index) == len({block for held in self.oracle.values() for block in held})
 
     def _evict(self, bit: int) -> None:
-        del self.oracle[bit][: max(0, len(self.oracle[bit]) - self.capacity[bit])]
+        while len(self.oracle[bit]) > self.capacity[bit]:
+            del self.oracle[bit][next(iter(self.oracle[bit]))]
 
 
 TestAgainstOracle = AgainstOracle.TestCase
@@ -100,7 +101,7 @@ def test_a_miss_drops_whatever_is_older_than_the_missed_block() -> None:
     index.insert(bit, [10, 11], 1.0)
     index.insert(bit, [20, 21], 5.0)
     index.insert(bit, [30, 31], 9.0)
-    touched = index.touched_at(bit, [20, 21])
+    touched = index.touched_at(bit, [20, 21], 2)
     index.insert(bit, [20, 21], 20.0)
     assert index.missed(bit, touched, 0, 20.0) == 2
     assert index.match([10, 11])[bit] == 0
@@ -113,7 +114,7 @@ def test_a_miss_of_a_block_still_in_prefill_proves_nothing() -> None:
     bit = index.add_replica(100)
     index.insert(bit, [10], 0.5)
     index.insert(bit, [20], 1.0)
-    touched = index.touched_at(bit, [20])
+    touched = index.touched_at(bit, [20], 1)
     assert index.missed(bit, touched, 0, 1.5) == 0
     assert index.match([10])[bit] == 1
 

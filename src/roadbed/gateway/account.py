@@ -66,6 +66,7 @@ class LimitView:
 
     __slots__ = (
         "base",
+        "budget_cny",
         "budget_pico",
         "limits",
         "max_concurrency",
@@ -94,6 +95,7 @@ class LimitView:
         self.tokens_per_minute = ceilings.tokens_per_minute or 0
         self.max_concurrency = ceilings.concurrency or 0
         self.budget_pico = ceilings.monthly_budget_pico or 0
+        self.budget_cny = self.budget_pico // PICO
         self.requests_ahead_ns = self.tokens_ahead_ns = 0
         self.requests_rate, self.requests_per_ns = _reduced(self.requests_per_minute)
         self.tokens_rate, self.tokens_per_ns = _reduced(self.tokens_per_minute)
@@ -353,19 +355,28 @@ class Account:
         for view in views:
             base = view.base
             if view.requests_per_minute:
-                ahead_ns = max(cells[base] - now_ns, 0)
+                ahead_ns = cells[base] - now_ns
+                if ahead_ns < 0:
+                    ahead_ns = 0
                 ahead_ns += view.request_ns if requests == 1 else limits.cost_ns(requests, view.requests_per_minute)
                 if ahead_ns > limits.MINUTE_NS:
                     return self._check(view, now, now_ns, requests, tokens)
                 view.requests_ahead_ns = ahead_ns
             if view.tokens_per_minute:
-                ahead_ns = max(cells[base + 1] - now_ns, 0) + tokens * limits.MINUTE_NS // view.tokens_per_minute
+                ahead_ns = cells[base + 1] - now_ns
+                if ahead_ns < 0:
+                    ahead_ns = 0
+                ahead_ns += tokens * view.tokens_per_ns // view.tokens_rate
                 if ahead_ns > limits.MINUTE_NS:
                     return self._check(view, now, now_ns, requests, tokens)
                 view.tokens_ahead_ns = ahead_ns
             if view.max_concurrency and self.concurrency(view.slot) >= view.max_concurrency:
                 return self._check(view, now, now_ns, requests, tokens)
-            if view.budget_pico and self.spent_pico(view.slot, now) >= view.budget_pico:
+            if (
+                view.budget_pico
+                and cells[base + 3] >= view.budget_cny  # cheap, and true long before the budget is spent
+                and self.spent_pico(view.slot, now) >= view.budget_pico
+            ):
                 return self._check(view, now, now_ns, requests, tokens)
         for view in views:
             if view.requests_per_minute:
@@ -385,11 +396,9 @@ class Account:
             base = view.base
             per_minute = view.tokens_per_minute
             if per_minute and actual_tokens != reserved_tokens:
-                cells[base + 1] = limits.settled(
-                    cells[base + 1],
-                    now_ns,
-                    limits.cost_ns(reserved_tokens, per_minute),
-                    limits.cost_ns(actual_tokens, per_minute),
+                per_ns, rate = view.tokens_per_ns, view.tokens_rate
+                cells[base + 1] = limits.taken(
+                    cells[base + 1], now_ns, actual_tokens * per_ns // rate - reserved_tokens * per_ns // rate
                 )
             if cost_pico:
                 if cells[base + 2] != month:
@@ -400,8 +409,9 @@ class Account:
                     cells[base + 3] += carry
                 cells[base + 4] = spent
             mine = self._concurrency_base + view.slot
-            if cells[mine] > 0:
-                cells[mine] -= 1
+            running = cells[mine]
+            if running > 0:
+                cells[mine] = running - 1
 
     def _check(self, view: LimitView, now: float, now_ns: int, requests: int, tokens: int) -> Denied | None:
         ceilings, cells = view.limits, self._cells

@@ -140,13 +140,13 @@ class Exchange:
             self._queued_at = monotonic()
 
     def _send(self, replica: "Replica") -> None:
-        plane = self.plane
         self._replica = replica
         self.num_tries += 1
         self._status = 0
         self._body = []
         self._body_size = 0
-        plane.metrics.routes[(self.service.name, self.service.policy, self.route)] += 1
+        routes = self.service.tally.routes
+        routes[self.route] = routes.get(self.route, 0) + 1
         raw = self.request.body
         streaming = self.parsed.stream
         if streaming or replica.upstream_model is not None:

@@ -1,11 +1,11 @@
 """Counters and histograms of the data plane, and their Prometheus text.
 
-A family is a dict from label values to a number or a list of bucket counts, so counting is one dict operation. Each
-worker saves its numbers once a second to `run/metrics-<worker>.json`; whichever worker is asked for /metrics adds up
+A family is a dict from label values to a number or a list of bucket counts, so counting is one dict operation; what
+happens with every request is counted in its service's `Tally`, without labels, and added when someone asks. Each worker
+saves its numbers once a second to `run/metrics-<worker>.json`; whichever worker is asked for /metrics adds up
 all of them, so a scrape sees the gateway and not one process. A restarted worker goes on from its saved numbers.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal
@@ -67,12 +67,26 @@ class Histogram(dict[Labels, list[float]]):
 
     def observe(self, labels: Labels, value: float) -> None:
         """Counts one value."""
+        observe(self.row(labels), self._bounds, value)
+
+    def row(self, labels: Labels) -> list[float]:
+        """The row itself, for `observe`; it stays the same object."""
         row = self.get(labels)
         if row is None:
             row = self[labels] = [0.0] * (len(self._bounds) + 3)
-        row[bisect_left(self._bounds, value)] += 1
-        row[-2] += value
-        row[-1] += 1
+        return row
+
+
+def observe(row: list[float], bounds: tuple[float, ...], value: float) -> None:
+    """Counts one value in a histogram's row. Most values are in the first buckets, so they are tried in turn."""
+    index = 0
+    for bound in bounds:
+        if value <= bound:
+            break
+        index += 1
+    row[index] += 1.0
+    row[-2] += value
+    row[-1] += 1.0
 
 
 class Counter(dict[Labels, float]):
@@ -84,6 +98,53 @@ class Counter(dict[Labels, float]):
 
     def __missing__(self, labels: Labels) -> float:
         return 0  # so that `counter[labels] += 1` counts, without a call, on the hot path
+
+
+class Tally:
+    """What one service's requests add up to since the last `flush`.
+
+    answered: by endpoint, those that ended well. routes: decisions by reason. The rows are those of the histograms.
+    """
+
+    __slots__ = (
+        "_policy", "_service", "answered", "cached_tokens", "completion_tokens", "overhead", "prompt_tokens", "request",
+        "routes",
+    )  # fmt: skip
+
+    def __init__(self, metrics: "Metrics", service: str, policy: str) -> None:
+        self._service = service
+        self._policy = policy
+        self.answered: dict[str, int] = {}
+        self.routes: dict[str, int] = {}
+        self.prompt_tokens = self.cached_tokens = self.completion_tokens = 0
+        self.overhead = metrics.overhead.row((service,))
+        self.request = metrics.request.row((service,))
+
+    def settled(
+        self, overhead_s: float, total_s: float, prompt_tokens: int, cached_tokens: int, completion_tokens: int
+    ) -> None:
+        """A request is over, however."""
+        observe(self.overhead, _FINE, overhead_s)
+        observe(self.request, _SECONDS, total_s)
+        self.prompt_tokens += prompt_tokens
+        self.cached_tokens += cached_tokens
+        self.completion_tokens += completion_tokens
+
+    def flush(self, metrics: "Metrics") -> None:
+        """Adds the counts to the families and begins anew."""
+        service = self._service
+        for endpoint, number in self.answered.items():
+            metrics.requests.add((service, endpoint, 200), number)
+            metrics.outcomes.add((service, "ok"), number)
+        for reason, number in self.routes.items():
+            metrics.routes.add((service, self._policy, reason), number)
+        if self.prompt_tokens:
+            metrics.tokens.add((service, "prompt"), self.prompt_tokens)
+            metrics.tokens.add((service, "cached"), self.cached_tokens)
+            metrics.tokens.add((service, "completion"), self.completion_tokens)
+        self.answered.clear()
+        self.routes.clear()
+        self.prompt_tokens = self.cached_tokens = self.completion_tokens = 0
 
 
 class Metrics:
@@ -106,6 +167,7 @@ class Metrics:
         self.request = Histogram(_SECONDS)
         self.queue = Histogram(_SECONDS)
         self.overhead = Histogram(_FINE)
+        self._tallies: dict[tuple[str, str], Tally] = {}
         self._families: dict[str, Counter | Histogram] = {
             "roadbed_requests_total": self.requests,
             "roadbed_outcomes_total": self.outcomes,
@@ -125,8 +187,17 @@ class Metrics:
             "roadbed_overhead_seconds": self.overhead,
         }
 
+    def tally(self, service: str, policy: str) -> Tally:
+        """Where the requests of a service under a routing policy are counted; always the same one."""
+        tally = self._tallies.get((service, policy))
+        if tally is None:
+            tally = self._tallies[service, policy] = Tally(self, service, policy)
+        return tally
+
     def numbers(self) -> Numbers:
         """A copy of everything, as saved and merged."""
+        for tally in self._tallies.values():
+            tally.flush(self)
         return {
             name: [(labels, list(v) if isinstance(v, list) else [v]) for labels, v in family.items()]
             for name, family in self._families.items()
@@ -140,7 +211,7 @@ class Metrics:
                 continue
             for labels, values in rows:
                 if isinstance(target, Histogram) and len(values) == len(family.bounds) + 3:
-                    target[labels] = list(values)
+                    target.row(labels)[:] = values
                 elif isinstance(target, Counter) and len(values) == 1:
                     target[labels] = values[0]
 

@@ -16,7 +16,7 @@ from xxhash import xxh3_64_intdigest
 
 from roadbed.errors import RuntimeFailure
 from roadbed.gateway import routes
-from roadbed.gateway.access import Caller, authenticate
+from roadbed.gateway.access import Caller
 from roadbed.gateway.account import Account, Denied
 from roadbed.gateway.exchange import Exchange
 from roadbed.gateway.ledger.record import Begin, End
@@ -25,6 +25,7 @@ from roadbed.gateway.metrics import Metrics
 from roadbed.gateway.openai import bodies
 from roadbed.gateway.openai.bodies import EndpointName, Parsed
 from roadbed.gateway.openai.errors import ApiError
+from roadbed.gateway.openai.schema import RAW_NONE
 from roadbed.gateway.snapshot import ListenEntry
 from roadbed.gateway.tables import Service, Tables
 from roadbed.gateway.wire.server import Handler, Request, ServerConnection, WireLimits
@@ -79,7 +80,7 @@ class Plane:
         self.account = account
         self.ledger = ledger
         self.metrics = Metrics()
-        self.tables = Tables(loop, account, listen, seed=worker)
+        self.tables = Tables(loop, account, listen, self.metrics, seed=worker)
         self.exchanges: dict[str, Exchange] = {}
         self._boot = secrets.token_hex(6)
         self._count = 10_000_000
@@ -103,7 +104,7 @@ class Plane:
 
     def _infer(self, request: Request, connection: ServerConnection, endpoint: EndpointName) -> Handler | None:
         headers = request.headers
-        caller = authenticate(headers.get(b"authorization"), self.tables.callers, "inference")
+        caller = self.tables.callers.authenticate(headers.get(b"authorization"), "inference")
         parsed = _PARSERS[endpoint](request.body)
         service = self.service_for(parsed.model, caller, endpoint)
         router = service.router
@@ -167,7 +168,7 @@ class Plane:
             time(),
             key.id,
             key.tenant,
-            exchange.service.entry.models[0],  # by whatever name it was asked for
+            exchange.service.canonical,  # by whatever name it was asked for
             exchange.service.name,
             exchange.endpoint,
             exchange.prompt_tokens,
@@ -193,18 +194,20 @@ class Plane:
         num_bytes: int,
     ) -> Features:
         """What the router is told. Raises ApiError 400 on a header that is not what it should be."""
-        headers, entry, router = request.headers, service.entry, service.router
-        seed = xxh3_64_intdigest(parsed.prefix, self.tables.seeds[parsed.model])
+        headers, router = request.headers, service.router
+        seed = self.tables.seeds[parsed.model]
+        if parsed.prefix is not RAW_NONE:
+            seed = xxh3_64_intdigest(parsed.prefix, seed)
         return Features(
             request_id=self.next_id(),
             blocks=chain(bytes(parsed.prompt), seed, router.block_bytes),
             block_tokens=router.block_tokens,
             prompt_tokens=prompt_tokens,
             output_tokens=output_tokens,
-            priority=_priority(headers, parsed, entry.priority),
+            priority=_priority(headers, parsed, service.priority),
             session=_session(headers, parsed, caller),
-            slo_ttft_s=_milliseconds(headers, b"x-slo-ttft-ms", entry.slo_ttft_s),
-            slo_tpot_s=_milliseconds(headers, b"x-slo-tpot-ms", entry.slo_tpot_s),
+            slo_ttft_s=_milliseconds(headers, b"x-slo-ttft-ms", service.slo_ttft_s),
+            slo_tpot_s=_milliseconds(headers, b"x-slo-tpot-ms", service.slo_tpot_s),
             prompt_bytes=num_bytes,
             stream=parsed.stream,
         )
@@ -255,23 +258,24 @@ class Plane:
                 exchange.decide(decision)
 
     def _measure(self, exchange: Exchange, ttft_s: float, total_s: float, overhead_s: float) -> None:
-        metrics, service = self.metrics, exchange.service
-        name, labels = service.name, service.labels
-        metrics.requests[(name, exchange.endpoint, exchange.status)] += 1
-        metrics.outcomes[(name, exchange.outcome)] += 1
-        metrics.overhead.observe(labels, overhead_s)
-        metrics.request.observe(labels, total_s)
+        tally, endpoint = exchange.service.tally, exchange.endpoint
+        tally.settled(
+            overhead_s, total_s, exchange.used_prompt_tokens, exchange.cached_tokens, exchange.completion_tokens
+        )
+        if exchange.outcome == "ok":
+            tally.answered[endpoint] = tally.answered.get(endpoint, 0) + 1
+            if not ttft_s and not exchange.waited_s:
+                return
+        metrics, name = self.metrics, exchange.service.name
+        if exchange.outcome != "ok":
+            metrics.requests.add((name, endpoint, exchange.status))
+            metrics.outcomes.add((name, exchange.outcome))
         if exchange.waited_s:
-            metrics.queue.observe(labels, exchange.waited_s)
-        if exchange.used_prompt_tokens:
-            tokens = metrics.tokens
-            tokens[service.prompt_labels] += exchange.used_prompt_tokens
-            tokens[service.cached_labels] += exchange.cached_tokens
-            tokens[service.completion_labels] += exchange.completion_tokens
+            metrics.queue.observe((name,), exchange.waited_s)
         if ttft_s:
-            metrics.ttft.observe(labels, ttft_s)
+            metrics.ttft.observe((name,), ttft_s)
             if exchange.completion_tokens > 1:
-                metrics.tpot.observe(labels, (total_s - ttft_s) / (exchange.completion_tokens - 1))
+                metrics.tpot.observe((name,), (total_s - ttft_s) / (exchange.completion_tokens - 1))
 
     def respond_error(self, connection: ServerConnection, request: Request, error: ApiError) -> None:
         """Refuses a request that never became an exchange."""

@@ -7,7 +7,6 @@ import msgspec
 
 from roadbed import __version__
 from roadbed.gateway import metrics as metrics_module
-from roadbed.gateway.access import authenticate
 from roadbed.gateway.openai.errors import ApiError
 from roadbed.gateway.tokenize import Tokenize
 
@@ -49,14 +48,14 @@ def handle(plane: "Plane", request: "Request", connection: "ServerConnection") -
 
 
 def _models(plane: "Plane", request: "Request", connection: "ServerConnection") -> None:
-    caller = authenticate(request.headers.get(b"authorization"), plane.tables.callers, "inference")
+    caller = plane.tables.callers.authenticate(request.headers.get(b"authorization"), "inference")
     found = plane.tables.models.items()
     listed = [_object(name, service) for name, service in found if not caller.models or name in caller.models]
     connection.respond(200, _JSON, msgspec.json.encode(ModelList(listed)))
 
 
 def _model(plane: "Plane", request: "Request", connection: "ServerConnection") -> None:
-    caller = authenticate(request.headers.get(b"authorization"), plane.tables.callers, "inference")
+    caller = plane.tables.callers.authenticate(request.headers.get(b"authorization"), "inference")
     name = request.target.partition(b"?")[0][11:].decode("utf-8", "replace")
     service = plane.service_for(name, caller)
     connection.respond(200, _JSON, msgspec.json.encode(_object(name, service)))
@@ -91,7 +90,7 @@ def _version(plane: "Plane", request: "Request", connection: "ServerConnection")
 
 
 def _tokenize(plane: "Plane", request: "Request", connection: "ServerConnection") -> "Handler":
-    caller = authenticate(request.headers.get(b"authorization"), plane.tables.callers, "inference")
+    caller = plane.tables.callers.authenticate(request.headers.get(b"authorization"), "inference")
     return Tokenize.start(plane, caller, request, connection)
 
 

@@ -6,9 +6,8 @@ import ssl
 
 from xxhash import xxh3_64_intdigest
 
-from roadbed.gateway import access
-from roadbed.gateway.access import Caller
-from roadbed.gateway.metrics import Labels
+from roadbed.gateway.access import Callers
+from roadbed.gateway.metrics import Metrics, Tally
 from roadbed.gateway.openai.bodies import EndpointName
 from roadbed.gateway.snapshot import ListenEntry, ReplicaEntry, ServiceEntry, Snapshot
 from roadbed.gateway.wire.upstream import Pool
@@ -47,18 +46,15 @@ class Service:
     """A model as this worker serves it. `replicas` is by slot and keeps departed ones until they are idle."""
 
     __slots__ = (
-        "cached_labels", "cached_pico", "capabilities", "completion_labels", "context_tokens", "entry", "input_pico",
-        "labels", "name", "output_pico", "policy", "prompt_labels", "replicas", "router",
+        "_metrics", "cached_pico", "canonical", "capabilities", "context_tokens", "entry", "input_pico", "name",
+        "output_pico", "priority", "replicas", "router", "slo_tpot_s", "slo_ttft_s", "tally",
     )  # fmt: skip
 
-    def __init__(self, entry: ServiceEntry, router: RouterCore) -> None:
+    def __init__(self, entry: ServiceEntry, router: RouterCore, metrics: Metrics) -> None:
+        self._metrics = metrics
         self.configure(entry)
         self.name = entry.name
         self.router = router
-        self.labels: Labels = (entry.name,)
-        self.prompt_labels: Labels = (entry.name, "prompt")
-        self.cached_labels: Labels = (entry.name, "cached")
-        self.completion_labels: Labels = (entry.name, "completion")
         self.replicas: dict[int, Replica] = {}
         self.context_tokens = 0
         self.capabilities: frozenset[str] = frozenset()
@@ -66,7 +62,10 @@ class Service:
     def configure(self, entry: ServiceEntry) -> None:
         """Takes over a changed entry; prices are in pico-CNY per token."""
         self.entry = entry
-        self.policy = entry.policy
+        self.tally: Tally = self._metrics.tally(entry.name, entry.policy)
+        self.canonical = entry.models[0]
+        self.priority = entry.priority
+        self.slo_ttft_s, self.slo_tpot_s = entry.slo_ttft_s, entry.slo_tpot_s
         self.input_pico = entry.price.input_pico
         self.cached_pico = entry.price.cached_input_pico
         self.output_pico = entry.price.output_pico
@@ -75,8 +74,11 @@ class Service:
 class Tables:
     """Everything of one snapshot."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, account: AccountView, listen: ListenEntry, seed: int) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, account: AccountView, listen: ListenEntry, metrics: Metrics, seed: int
+    ) -> None:
         self._loop = loop
+        self._metrics = metrics
         self._account = account
         self._listen = listen
         self._random = random.Random(seed)
@@ -85,7 +87,7 @@ class Tables:
         self.models: dict[str, Service] = {}
         self.seeds: dict[str, int] = {}
         """By model: where the hash chains of its prompts begin."""
-        self.callers: dict[bytes, Caller] = {}
+        self.callers = Callers(Snapshot(version=-1))
         self._departed: list[Service] = []
         self.version = -1
 
@@ -107,7 +109,7 @@ class Tables:
                 self._departed.append(departed)
         self.services, self.models = services, models
         self.seeds = {model: xxh3_64_intdigest(model.encode()) for model in models}
-        self.callers = access.callers(snapshot)
+        self.callers = Callers(snapshot)
         self.version = snapshot.version
         self._departed = [service for service in self._departed if service.router.num_live]
         self._drop_unused_pools()
@@ -126,7 +128,7 @@ class Tables:
             max_wait_s=entry.max_wait_s,
             publish_news=self._listen.num_workers > 1,
         )
-        return Service(entry, router)
+        return Service(entry, router, self._metrics)
 
     def _set_replicas(self, service: Service, entry: ServiceEntry, now: float) -> None:
         infos = []

@@ -16,8 +16,9 @@ def chain(data: bytes, seed: int, block_bytes: int) -> list[int]:
     if block_bytes < 1:
         raise ValueError(f"block_bytes must be at least 1, not {block_bytes}")
     hashes: list[int] = []
-    previous = seed
-    for end in range(block_bytes, len(data) + 1, block_bytes):
-        previous = xxh3_64_intdigest(data[end - block_bytes : end], previous)
+    previous, start, end, length = seed, 0, block_bytes, len(data)
+    while end <= length:
+        previous = xxh3_64_intdigest(data[start:end], previous)
         hashes.append(previous)
+        start, end = end, end + block_bytes
     return hashes

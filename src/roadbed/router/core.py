@@ -261,7 +261,7 @@ class RouterCore:
             features.request_id,
             "go",
             choice.reason,
-            replica=replica.info.id,
+            replica=replica.id,
             slot=replica.slot,
             predicted_ttft_s=choice.ttft_s,
             matched_tokens=choice.matched_tokens,
@@ -270,7 +270,7 @@ class RouterCore:
     def _insert(self, replica: Replica, blocks: Sequence[int], num_matched: int, now: float) -> Sequence[float]:
         """Believes the prompt to be on its replica from now on; returns the matched blocks' earlier touches."""
         prefix = self._pool.prefix
-        touched = prefix.touched_at(replica.bit, blocks[:num_matched])
+        touched = prefix.touched_at(replica.bit, blocks, num_matched)
         prefix.observe_reuse(num_matched, len(blocks), now - touched[-1] if touched else 0.0)
         news = prefix.insert(replica.bit, blocks, now)
         if news and self._publish_news:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 
 _REPUBLISH_S = 30.0
 """A block touched again after this long is news again, so that other workers' LRUs keep it too."""
+_TOUCH_S = 0.01
+"""A block touched this recently stays where it is: the order within an instant is worth no work."""
 _UNCONFIRMED_S = 2.0
 """A block this young may still be in prefill: missing it proves nothing."""
 
@@ -89,20 +91,23 @@ class PrefixIndex:
     def insert(self, bit: int, blocks: Sequence[int], now: float) -> list[int]:
         """Believes `blocks` to be held from now on; returns those that are news to the other workers."""
         lru, table, flag = self.lrus[bit], self._table, 1 << bit
-        stale = now - _REPUBLISH_S
+        stale, fresh = now - _REPUBLISH_S, now - _TOUCH_S
         news: list[int] = []
-        held_at, masks, add_news, to_end = lru.get, table.get, news.append, lru.move_to_end
-        for block in reversed(blocks):
+        held_at, masks = lru.get, table.get
+        index = len(blocks)
+        while index:
+            index -= 1
+            block = blocks[index]
             touched = held_at(block)
             if touched is None:
                 table[block] = masks(block, 0) | flag
                 lru[block] = now
-                add_news(block)
-                continue
-            lru[block] = now
-            to_end(block)
-            if touched < stale:
-                add_news(block)
+                news.append(block)
+            elif touched < fresh:
+                lru[block] = now
+                lru.move_to_end(block)
+                if touched < stale:
+                    news.append(block)
         if len(lru) > self.capacities[bit]:
             self._evict(bit)
         news.reverse()
@@ -124,10 +129,10 @@ class PrefixIndex:
                 else:
                     del table[block]
 
-    def touched_at(self, bit: int, blocks: Sequence[int]) -> list[float]:
-        """Last touch of each held block; to be taken before `insert` and given to `missed` later."""
+    def touched_at(self, bit: int, blocks: Sequence[int], num_held: int) -> list[float]:
+        """Last touches of the first `num_held` blocks, to be taken before `insert`, for `missed` later."""
         lru = self.lrus[bit]
-        return [lru[block] for block in blocks]
+        return [lru[blocks[index]] for index in range(num_held)]
 
     @staticmethod
     def confirmed(touched: float, now: float) -> bool:

@@ -32,6 +32,7 @@ class Replica:
         "context",
         "decode",
         "external",
+        "id",
         "info",
         "kv_tokens",
         "limit",
@@ -73,6 +74,7 @@ class Replica:
     def configure(self, info: ReplicaInfo) -> None:
         """Takes over a changed configuration of the same replica."""
         self.info = info
+        self.id = info.id
         self.kv_tokens = info.kv_tokens
         self.max_concurrency = info.max_concurrency
         self.limit = info.max_concurrency + run_ahead(info.max_concurrency)

@@ -52,7 +52,7 @@ def test_many_segments_are_one_stream(tmp_path: Path) -> None:
 
 def test_the_next_segment_is_ready_before_it_is_needed(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, 0, segment_bytes=65_536, sync_interval_s=0.01)
-    while ledger._written_bytes <= 40_000:
+    while ledger._segment.at <= 40_000:
         ledger.begin(begin("a" * 100))
     deadline = time.monotonic() + 10
     while ledger._standby is None and time.monotonic() < deadline:

@@ -17,9 +17,9 @@ import mmap
 import os
 import re
 import struct
-import zlib
 from pathlib import Path
 from typing import Literal, NamedTuple
+from zlib import crc32
 
 from roadbed.errors import RuntimeFailure
 
@@ -31,7 +31,6 @@ CLOSED = 0xFFFF_FFFE
 MAX_RECORD_BYTES = 1 << 20
 
 _PREFIX = struct.Struct("<II")
-"""As one word of a little-endian machine, which is all we run on, it is stored at once."""
 _CRC = struct.Struct("<I")
 _NAME = re.compile(r"^(w\d+-\d+-[0-9a-f]+)-(\d{6,})\.seg$")
 
@@ -78,9 +77,10 @@ class SegmentWriter:
                 f"no room for a usage segment of {size_bytes} bytes in {folder}: {error.strerror}",
                 hint=f"df -h {folder}",
             ) from error
-        self._words = memoryview(self._map).cast("Q")
+        self._words = memoryview(self._map).cast("I")
         HEADER.pack_into(self._map, 0, MAGIC)
-        self._at = FIRST_RECORD
+        self.at = FIRST_RECORD
+        """Where the next record goes."""
         self._end = size_bytes - _PREFIX.size  # the end mark always fits
 
     def publish(self) -> None:
@@ -91,18 +91,20 @@ class SegmentWriter:
 
     def append(self, payload: bytes) -> bool:
         """False when it does not fit here. ≈1 µs."""
-        at, length = self._at, len(payload)
+        at, length = self.at, len(payload)
         after = at + ((length + 15) & ~7)
         if after > self._end:
             return False
         self._map[at + 8 : at + 8 + length] = payload
-        self._words[at >> 3] = zlib.crc32(payload) << 32 | length  # length and checksum in one store
-        self._at = after
+        words, index = self._words, at >> 2
+        words[index + 1] = crc32(payload)
+        words[index] = length  # last: a reader takes the record for whole now
+        self.at = after
         return True
 
     def seal(self, mark: int) -> None:
         """Ends the segment for good: SEALED once its successor is published, or CLOSED."""
-        _CRC.pack_into(self._map, self._at, mark)
+        _CRC.pack_into(self._map, self.at, mark)
 
     def close(self) -> None:
         """Unmaps and drops the lock; a draft nobody published is removed. Idempotent."""
@@ -173,7 +175,7 @@ class SegmentReader:
         if length == 0 or length >= CLOSED:
             return self._mark_at(at)
         payload = self._map[at + 8 : at + 8 + length] if length <= MAX_RECORD_BYTES else b""
-        if len(payload) != length or zlib.crc32(payload) != crc:
+        if len(payload) != length or crc32(payload) != crc:
             return "torn"
         return payload
 

@@ -16,7 +16,7 @@ import msgspec
 
 from roadbed.errors import RuntimeFailure
 from roadbed.gateway.ledger.record import Begin, End
-from roadbed.gateway.ledger.segment import CLOSED, MAX_RECORD_BYTES, SEALED, SegmentName, SegmentWriter, record_bytes
+from roadbed.gateway.ledger.segment import CLOSED, MAX_RECORD_BYTES, SEALED, SegmentName, SegmentWriter
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +32,13 @@ class Ledger:
         """Creates the first segment. Raises RuntimeFailure when there is no disk space for it."""
         self._folder = folder
         self._segment_bytes = segment_bytes
+        self._half_bytes = segment_bytes // 2
         self._sync_interval_s = sync_interval_s
         self._encode = msgspec.msgpack.Encoder().encode
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _remove_drafts(folder, worker)
         self._stream = f"w{worker}-{os.getpid()}-{time.time_ns() // 1_000_000:x}"
         self._sequence = 0
-        self._written_bytes = 0
         self._dirty = False
         self._lock = threading.Lock()
         """Guards the hand-over of segments between the two threads."""
@@ -88,8 +88,7 @@ class Ledger:
                 raise RuntimeFailure(f"a usage record of {len(payload)} bytes does not fit a segment")
         self._dirty = True
         self.num_records += 1
-        self._written_bytes += record_bytes(len(payload))
-        if self._standby is None and self._written_bytes > self._segment_bytes // 2:
+        if self._standby is None and self._segment.at > self._half_bytes:
             self._wake.set()
 
     def _roll_over(self, payload_bytes: int) -> None:
@@ -102,7 +101,6 @@ class Ledger:
             self._segment.seal(SEALED)
             self._full.append(self._segment)
             self._segment = following
-            self._written_bytes = 0
         self._wake.set()
 
     def _new_segment(self) -> SegmentWriter:
@@ -121,7 +119,7 @@ class Ledger:
     def _prepare(self) -> None:
         """Readies the next segment; a full disk is only an error once the current segment is full too."""
         with self._lock:
-            if self._standby is not None or self._written_bytes <= self._segment_bytes // 2:
+            if self._standby is not None or self._segment.at <= self._half_bytes:
                 return
             try:
                 self._standby = self._new_segment()

@@ -81,41 +81,17 @@ def _refused(error: Exception, where: str = "") -> ApiError:
     return ApiError(400, "invalid_value", message, param=param or None)
 
 
-def _range(value: float, low: float, high: float, param: str) -> None:
-    if not low <= value <= high:
-        raise ApiError(
-            400, "invalid_value", f"Invalid value for '{param}': {value} is not in {low}..{high}.", param=param
-        )
-
-
 def _not_empty(value: object, param: str) -> None:
     if value == []:
         raise ApiError(400, "invalid_value", f"Invalid value for '{param}': it must not be empty.", param=param)
 
 
-def _check_common(body: ChatBody | CompletionBody) -> None:
-    if body.n is not None:
-        _range(body.n, 1, 128, "n")
-    if body.temperature is not None:
-        _range(body.temperature, 0, 2, "temperature")
-    if body.top_p is not None:
-        _range(body.top_p, 0, 1, "top_p")
-    if body.presence_penalty is not None:
-        _range(body.presence_penalty, -2, 2, "presence_penalty")
-    if body.frequency_penalty is not None:
-        _range(body.frequency_penalty, -2, 2, "frequency_penalty")
-    if body.max_tokens is not None:
-        _range(body.max_tokens, 0 if isinstance(body, CompletionBody) else 1, 2**31, "max_tokens")
-    if isinstance(body.stop, list) and len(body.stop) > 4:
-        raise ApiError(400, "invalid_value", "Invalid value for 'stop': at most 4 sequences.", param="stop")
-    if body.stream_options is not None and not body.stream:
+def _common(body: ChatBody | CompletionBody, prompt: msgspec.Raw, prefix: msgspec.Raw) -> Parsed:
+    options = body.stream_options
+    if options is not None and not body.stream:
         raise ApiError(
             400, "invalid_value", "'stream_options' is only allowed when 'stream' is true.", param="stream_options"
         )
-
-
-def _common(body: ChatBody | CompletionBody, prompt: msgspec.Raw, prefix: msgspec.Raw) -> Parsed:
-    options = body.stream_options
     return Parsed(
         body.model,
         prompt,
@@ -141,12 +117,9 @@ def parse_chat(raw: bytes) -> Parsed:
         raise ApiError(
             400, "missing_required_parameter", "'messages' must hold at least one message.", param="messages"
         )
-    _check_common(body)
-    if body.top_logprobs is not None:
-        _range(body.top_logprobs, 0, 20, "top_logprobs")
-    parsed = _common(body, body.messages, body.tools)
+    tools = body.tools
+    parsed = _common(body, body.messages, tools if tools != RAW_NONE else RAW_NONE)
     if body.max_completion_tokens is not None:
-        _range(body.max_completion_tokens, 1, 2**31, "max_completion_tokens")
         parsed.max_tokens = body.max_completion_tokens
     return parsed
 
@@ -171,7 +144,6 @@ def parse_completion(raw: bytes) -> Parsed:
         _not_empty(decode_prompt(body.prompt), "prompt")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refused(error) from None
-    _check_common(body)
     return _common(body, body.prompt, RAW_NONE)
 
 
@@ -184,8 +156,6 @@ def parse_embedding(raw: bytes) -> Parsed:
         _not_empty(decode_prompt(body.input), "input")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refused(error) from None
-    if body.dimensions is not None:
-        _range(body.dimensions, 1, 2**20, "dimensions")
     return Parsed(body.model, body.input, RAW_NONE, max_tokens=0)
 
 

@@ -13,7 +13,6 @@ from time import monotonic
 from typing import Protocol, cast
 
 import httptools
-import msgspec
 
 from roadbed.gateway.wire import http
 
@@ -54,16 +53,32 @@ class Handler(Protocol):
     def client_slow(self, slow: bool) -> None: ...
 
 
-class WireLimits(msgspec.Struct, frozen=True):
+class WireLimits:
     """Sizes in bytes, times in seconds (the gateway section of config.yaml)."""
 
-    max_connections: int = 20_000
-    max_header_bytes: int = 32 * 2**10
-    max_body_bytes: int = 16 * 2**20
-    header_timeout_s: float = 10.0
-    body_timeout_s: float = 60.0
-    idle_timeout_s: float = 120.0
-    write_timeout_s: float = 60.0
+    __slots__ = (
+        "body_timeout_s", "header_timeout_s", "idle_timeout_s", "max_body_bytes", "max_body_digits", "max_connections",
+        "max_header_bytes", "write_timeout_s",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        max_connections: int = 20_000,
+        max_header_bytes: int = 32 * 2**10,
+        max_body_bytes: int = 16 * 2**20,
+        header_timeout_s: float = 10.0,
+        body_timeout_s: float = 60.0,
+        idle_timeout_s: float = 120.0,
+        write_timeout_s: float = 60.0,
+    ) -> None:
+        self.max_connections = max_connections
+        self.max_header_bytes = max_header_bytes
+        self.max_body_bytes = max_body_bytes
+        self.max_body_digits = len(str(max_body_bytes))
+        self.header_timeout_s = header_timeout_s
+        self.body_timeout_s = body_timeout_s
+        self.idle_timeout_s = idle_timeout_s
+        self.write_timeout_s = write_timeout_s
 
 
 class App(Protocol):
@@ -225,7 +240,7 @@ class ServerConnection:
             self._refuse(431, "headers_too_large", f"More than {MAX_HEADERS} header fields.")
             raise ValueError("too many headers")
         length = headers.get(b"content-length")
-        if length is not None and int(length) > limits.max_body_bytes:
+        if length is not None and len(length) >= limits.max_body_digits and int(length) > limits.max_body_bytes:
             self._refuse_body_size()
             raise ValueError("body too large")
         if b"host" not in headers and self._parser.get_http_version() != "1.0":
