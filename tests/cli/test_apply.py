@@ -40,7 +40,10 @@ def test_a_diff_shows_what_is_written_or_changes(capsys: pytest.CaptureFixture[s
     ("text", "sentence"),
     [
         ("kind: service\nname: a\nmodel: m\nreplcas: 2\n", "x.yaml:4: service 'a': 'replcas' is not a key"),
-        ("kind: servce\nname: a\n", "x.yaml:1: kind 'servce' is not one of service, tenant, key; did you mean"),
+        (
+            "kind: servce\nname: a\n",
+            "x.yaml:1: kind 'servce' is not one of service, tenant, key, task, quota, cluster; did you mean",
+        ),
         ("", "x.yaml:1: holds no spec"),
     ],
 )

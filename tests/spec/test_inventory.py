@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roadbed.errors import SpecError
-from roadbed.spec.inventory import NodeInfo, check_nodes
+from roadbed.hardware.machine import Device, Machine
+from roadbed.hardware.probe import probe
+from roadbed.spec.inventory import NodeInfo, check_nodes, node_of
 
 
 def node(**fields: object) -> NodeInfo:
@@ -81,6 +83,26 @@ def test_what_passes_can_be_read_for_every_device(one: NodeInfo) -> None:
     else:
         sound = all(one.island_of(i) >= 0 and one.rail_of(i) >= 0 for i in range(one.num_devices))
     assert sound
+
+
+def device(index: int, chip: str, memory_mib: int, island: int) -> Device:
+    return Device(index=index, name=chip, chip=chip, memory_mib=memory_mib, island=island)
+
+
+def test_a_probed_machine_is_a_node() -> None:
+    machine = Machine(num_cpus=8, memory_mib=64, devices=(device(0, "T4", 15360, 0), device(1, "T4", 15109, 1)))
+    assert node_of(machine, "here") == NodeInfo(
+        name="here",
+        cpu_milli=8000,
+        memory_mib=64,
+        chip="T4",
+        num_devices=2,
+        device_memory_mib=15109,
+        device_islands=(0, 1),
+    )
+    mixed = Machine(num_cpus=8, memory_mib=64, devices=(device(0, "H100", 81559, 0), device(1, "T4", 15360, 1)))
+    assert node_of(mixed, "here").num_devices == 1
+    check_nodes([node_of(probe(), "here")])
 
 
 def test_it_travels_as_json() -> None:

@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roadbed.errors import SpecError
-from roadbed.spec.load import KINDS, load_config, load_file, load_path, load_text, load_value
+from roadbed.spec.load import (
+    APPLICABLE_KINDS,
+    KINDS,
+    Applicable,
+    applicable,
+    load_config,
+    load_file,
+    load_path,
+    load_text,
+    load_value,
+)
 from roadbed.spec.service import LlamaCppEngine, OpenAIEngine, Service
 from roadbed.spec.tenant import Key, Tenant
 
@@ -52,11 +62,31 @@ def test_engine_shorthand_and_full_form() -> None:
             "chat.yaml:6: service 'chat': 'context_tokens' is not a key of engine; keys are args, env,",
         ),
         (CHAT + "slo:\n  ttf: 2s\n", "chat.yaml:5: service 'chat': 'ttf' is not a key of slo; did you mean 'ttft'?"),
+        (
+            CHAT + "resources: {gpus: 1}\n",
+            "chat.yaml:4: service 'chat': 'gpus' is not a key of resources; did you mean 'gpu'?",
+        ),
+        (
+            CHAT + "resources:\n  gpu: H10:8\n",
+            "chat.yaml:5: service 'chat': resources.gpu: there is no chip 'H10'; did you mean 'H100'?",
+        ),
+        (
+            CHAT + "resources:\n  accelerators: 1.5\n",
+            "chat.yaml:5: service 'chat': resources.accelerators: 1.5 devices: only one device",
+        ),
+        (
+            CHAT + "resources: {gpu: 1, accelerators: 2}\n",
+            "chat.yaml:4: service 'chat': resources: accelerators and gpu say the same",
+        ),
+        (CHAT + "quota: A\n", "chat.yaml:4: service 'chat': quota: 'A' is not a name"),
         (CHAT + "priority: 11\n", "chat.yaml:4: service 'chat': priority: Input should be less than or equal to 9"),
         (CHAT + "slo: {ttft: 2 parsecs}\n", "chat.yaml:4: service 'chat': slo.ttft: unknown unit 'parsecs'"),
         ("kind: service\nname: chat\n", "chat.yaml:1: service 'chat': model: Field required"),
         ("kind: tenant\nname: A b\n", "chat.yaml:2: tenant 'A b': name: 'A b' is not a name"),
-        ("kind: servce\n", "chat.yaml:1: kind 'servce' is not one of service, tenant, key; did you mean 'service'?"),
+        (
+            "kind: servce\n",
+            "chat.yaml:1: kind 'servce' is not one of service, tenant, key, task, quota, cluster; did you mean 'service'?",
+        ),
         ("name: chat\n", "chat.yaml:1: kind is missing"),
         ("- 1\n", "chat.yaml:1: expected a mapping"),
         ("# nothing\n", "chat.yaml:1: holds no spec"),
@@ -68,6 +98,29 @@ def test_engine_shorthand_and_full_form() -> None:
 )
 def test_mistakes_are_named_with_their_line(text: str, expected: str) -> None:
     assert expected in error_of(text)
+
+
+def test_what_the_control_plane_does_not_keep_is_refused_by_name() -> None:
+    kept = load_text(CHAT + "---\nkind: tenant\nname: a\n---\nkind: key\nname: k\n")
+    assert applicable(kept) == kept
+    assert sorted(spec.kind for spec in kept) == list(APPLICABLE_KINDS)
+    others = load_text(
+        "kind: task\nname: t\ncommand: x\n---\nkind: quota\nname: q\n---\n"
+        "kind: cluster\nname: c\nnodes: [{server: t4-4, count: 1}]\n"
+    )
+    assert {spec.kind for spec in [*kept, *others]} == set(KINDS)
+    for spec in others:
+        assert not isinstance(spec, Applicable)
+        with pytest.raises(SpecError, match=f"{spec.kind} '{spec.name}' is sound, but the control plane does not keep"):
+            applicable([*kept, spec])
+
+
+@pytest.mark.parametrize(("text", "field"), [("resources: {gpu: 1}", "resources.accelerators"), ("quota: a", "quota")])
+def test_what_the_control_plane_would_ignore_is_refused(text: str, field: str) -> None:
+    with pytest.raises(
+        SpecError, match=f"service 'chat': {field} is sound, but the control plane does not place by it"
+    ):
+        applicable(load_text(CHAT + text))
 
 
 def test_all_mistakes_of_all_documents_are_listed_by_line() -> None:

@@ -13,6 +13,9 @@ GOOD = {
     "service": {"kind": "service", "name": "chat", "model": "m", "priority": 3},
     "tenant": {"kind": "tenant", "name": "a", "limits": {"concurrency": 2}},
     "key": {"kind": "key", "name": "k", "scopes": ["inference"]},
+    "task": {"kind": "task", "name": "t", "command": ["true"], "processes": 2},
+    "quota": {"kind": "quota", "name": "q", "resources": {"H100": "2..4"}},
+    "cluster": {"kind": "cluster", "name": "c", "nodes": [{"server": "hgx-h100", "count": 2}]},
 }
 
 
@@ -62,6 +65,10 @@ def test_descriptions_come_from_the_docstrings() -> None:
         {"resources": {"memory": 2_000_000_000}},
         {"slo": {"ttft": "2s", "tpot": 0.05}},
         {"slo": {"ttft": None}},
+        {"resources": {"gpu": 0.5}},
+        {"resources": {"accelerators": "any of [H100, H800]:8"}},
+        {"resources": {"accelerators": {"any_of": ["H100", "H800"], "memory": "60GB..", "count": 8}}},
+        {"resources": {"accelerators": None}, "quota": "research/nlp"},
     ],
 )
 def test_whatever_may_be_written_is_in_the_schema(fields: dict[str, object]) -> None:
@@ -73,10 +80,41 @@ def test_whatever_may_be_written_is_in_the_schema(fields: dict[str, object]) -> 
 
 @pytest.mark.parametrize(
     "fields",
-    [{"replicas": "some"}, {"replicas": -1}, {"engine": "openai"}, {"engine": "triton"}, {"slo": {"ttft": "-1s"}}],
+    [
+        {"resources": {"gpu": 1, "accelerators": 1}},
+        {"resources": {"gpu": 0}},
+        {"resources": {"gpu": {"chips": "H100"}}},
+        {"replicas": "some"},
+        {"replicas": -1},
+        {"engine": "openai"},
+        {"engine": "triton"},
+        {"slo": {"ttft": "-1s"}},
+    ],
 )
 def test_whatever_may_not_be_written_is_not(fields: dict[str, object]) -> None:
     spec = {**GOOD["service"], **fields}
     with pytest.raises(SpecError):
         load_value(spec)
     assert not Draft202012Validator(schema()).is_valid(spec)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("task", {"command": "echo hi"}),
+        ("task", {"processes": None, "workers": "2..16", "max_duration": "4h", "environment": {"A": "b"}}),
+        ("task", {"topology": {"required": "pod", "slices": [{"each": 2, "in": "server"}]}}),
+        ("quota", {"resources": {"H100": 4, "gpu": "2..", "cpu": {"min": 1, "max": 2}}, "half_life": "7d"}),
+        ("cluster", {"chips": {"G2": {"memory": "24GB", "flops": {"bf16": 1e14}}}}),
+        ("cluster", {"nodes": [{"server": "t4-4", "name": "a[0-3]", "domains": [{"nodes": 4, "segment": "a"}]}]}),
+        (
+            "cluster",
+            {"servers": {"s": {"chip": "T4", "devices": 2, "cpu": 8, "memory": "8GiB", "nics": [{"gbps": 100}]}}},
+        ),
+    ],
+)
+def test_the_new_nouns_too(kind: str, fields: dict[str, object]) -> None:
+    spec = load_value({**GOOD[kind], **fields})
+    for document in (schema(), schema(kind)):
+        assert Draft202012Validator(document).is_valid({**GOOD[kind], **fields})
+        assert Draft202012Validator(document).is_valid(spec.model_dump(mode="json"))

@@ -8,7 +8,7 @@ from roadbed.cli.base import print_json
 @click.command("schema")
 @click.argument("kind", required=False)
 def command(kind: str | None) -> None:
-    """JSON Schema of one KIND (service, tenant, key, config), or of any apply file.
+    """JSON Schema of one KIND (service, task, quota, cluster, tenant, key, config), or of any apply file.
 
     \b
       roadbed schema service > service.schema.json

@@ -93,6 +93,13 @@ def parse_accelerators(value: Any, chips: Collection[str] = ()) -> Accelerators:
     return _from_text(text, chips)
 
 
+def parse_device_memory(value: Any) -> int:
+    """Memory of a device as sold, in MiB: `80GB` and `80GiB` are 81,920. Raises ValueError."""
+    if not isinstance(value, str):
+        raise ValueError("expected the memory of a device, such as 80GB")
+    return _mib(value.strip(), upper=True)
+
+
 def _from_text(text: str, chips: Collection[str]) -> Accelerators:
     """`[names] [memory] [:count]`, or a count alone."""
     if _COUNT.fullmatch(text):

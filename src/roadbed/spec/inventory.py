@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from roadbed.errors import SpecError
+from roadbed.hardware.machine import Machine
 
 
 class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +50,23 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
     def rail_of(self, device: int) -> int:
         """The rail that `device` is on. O(1)."""
         return self.rails[device] if self.rails else device
+
+
+def node_of(machine: Machine, name: str) -> NodeInfo:
+    """A probed machine as a node that stands alone. Devices of another chip than the first are left out: a node has one
+    kind."""
+    chip = machine.devices[0].chip if machine.devices else ""
+    devices = [device for device in machine.devices if device.chip == chip]
+    islands = tuple(device.island for device in devices)
+    return NodeInfo(
+        name=name,
+        cpu_milli=machine.num_cpus * 1000,
+        memory_mib=machine.memory_mib,
+        chip=chip,
+        num_devices=len(devices),
+        device_memory_mib=min((device.memory_mib for device in devices), default=0),
+        device_islands=islands if len(set(islands)) > 1 else (),
+    )
 
 
 def check_nodes(nodes: Iterable[NodeInfo]) -> None:

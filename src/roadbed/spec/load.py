@@ -2,27 +2,43 @@
 
 `kind:` picks the model; pydantic checks; each complaint is put back on the line it came from. All complaints are
 collected and raised together, because fixing a file one error per run is what people leave a tool for.
+
+Chips are the one thing a document can't know by itself: a task may ask for one that a cluster document describes. Those
+of clusters in the same text are known, others are handed in as `chips`.
 """
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasChoices, BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from roadbed.errors import SpecError
+from roadbed.spec.cluster import Cluster
 from roadbed.spec.document import MAX_BYTES, Document, DocumentError, read_documents
 from roadbed.spec.platform import PlatformConfig
+from roadbed.spec.quota import Quota
 from roadbed.spec.service import Service
+from roadbed.spec.task import Task
 from roadbed.spec.tenant import Key, Tenant
 
-AnySpec = Service | Tenant | Key
+AnySpec = Service | Tenant | Key | Task | Quota | Cluster
+Applicable = Service | Tenant | Key
+"""What the control plane keeps."""
+APPLICABLE_KINDS = ("key", "service", "tenant")
 
-KINDS: dict[str, type[Service] | type[Tenant] | type[Key]] = {"service": Service, "tenant": Tenant, "key": Key}
+KINDS: dict[str, type[AnySpec]] = {
+    "service": Service,
+    "tenant": Tenant,
+    "key": Key,
+    "task": Task,
+    "quota": Quota,
+    "cluster": Cluster,
+}
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -42,29 +58,29 @@ class Problem:
         return f"{self.source}:{self.line}: {self.message}"
 
 
-def load_path(path: Path) -> list[AnySpec]:
+def load_path(path: Path, chips: Collection[str] = ()) -> list[AnySpec]:
     """Specs of a file, or of every .yaml/.yml/.json file directly in a directory (by name). Raises SpecError."""
     if not path.is_dir():
-        return load_file(path)
+        return load_file(path, chips)
     files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
     if not files:
         raise SpecError(f"{path}: no {', '.join(_SUFFIXES)} file in this directory", hint="roadbed schema service")
-    return _finish([_read(_text_of(file), str(file)) for file in files])
+    return _load([(_text_of(file), str(file)) for file in files], chips)
 
 
-def load_file(path: Path) -> list[AnySpec]:
+def load_file(path: Path, chips: Collection[str] = ()) -> list[AnySpec]:
     """Specs of one file, in order. Raises SpecError."""
-    return _finish([_read(_text_of(path), str(path))])
+    return _load([(_text_of(path), str(path))], chips)
 
 
-def load_text(text: str, source: str = "-") -> list[AnySpec]:
+def load_text(text: str, source: str = "-", chips: Collection[str] = ()) -> list[AnySpec]:
     """Specs of a text, in order; `source` stands for the file name in errors. Raises SpecError."""
-    return _finish([_read(text, source)])
+    return _load([(text, source)], chips)
 
 
-def load_value(value: Any, source: str = "body") -> AnySpec:
+def load_value(value: Any, source: str = "body", chips: Collection[str] = ()) -> AnySpec:
     """The spec in an already decoded mapping, such as one of an API body. Raises SpecError."""
-    spec, problems = _read_spec(Document(value, {(): 1}), source)
+    spec, problems = _read_spec(Document(value, {(): 1}), source, frozenset(chips))
     if spec is None:
         raise _error(problems)
     return spec
@@ -102,38 +118,73 @@ def _text_of(path: Path) -> str:
         raise SpecError(f"{path}:{line}: not UTF-8", hint=f"file {path}") from error
 
 
-def _finish(parts: Sequence[tuple[list[tuple[AnySpec, Problem]], list[Problem]]]) -> list[AnySpec]:
-    specs = [item for found, _ in parts for item in found]
-    problems = [problem for _, wrong in parts for problem in wrong]
-    seen: dict[tuple[str, str], Problem] = {}
-    for spec, where in specs:
-        first = seen.setdefault((spec.kind, spec.name), where)
-        if first is not where:
-            message = f"{spec.kind} {spec.name!r} is written twice (first at {first.source}:{first.line})"
-            problems.append(Problem(where.source, where.line, message, "name"))
+def applicable(specs: Sequence[AnySpec]) -> list[Applicable]:
+    """The same specs, if the control plane keeps them and all they ask for. Raises SpecError naming the first other."""
+    kept: list[Applicable] = []
+    for spec in specs:
+        if not isinstance(spec, Applicable):
+            raise SpecError(
+                f"{spec.kind} {spec.name!r} is sound, but the control plane does not keep kind {spec.kind} yet; "
+                "it keeps service, tenant and key",
+                hint=f"roadbed schema {spec.kind}",
+                field="kind",
+            )
+        if isinstance(spec, Service) and (asked := _unserved(spec)):
+            raise SpecError(
+                f"service {spec.name!r}: {asked} is sound, but the control plane does not place by it yet",
+                hint="roadbed schema service",
+                field=asked,
+            )
+        kept.append(spec)
+    return kept
+
+
+def _unserved(spec: Service) -> str | None:
+    if spec.resources.accelerators is not None:
+        return "resources.accelerators"
+    return "quota" if spec.quota is not None else None
+
+
+def _load(texts: Sequence[tuple[str, str]], chips: Collection[str]) -> list[AnySpec]:
+    """Specs of several texts and their sources, all problems at once."""
+    problems: list[Problem] = []
+    documents: list[tuple[Document, str]] = []
+    for text, source in texts:
+        try:
+            found = read_documents(text)
+        except DocumentError as error:
+            problems.append(Problem(source, error.line, error.message))
+            continue
+        if not found:
+            problems.append(Problem(source, 1, f"holds no spec; begin with kind: {' | '.join(KINDS)}"))
+        documents.extend((document, source) for document in found)
+    known = frozenset(chips).union(*(_chips_in(document.value) for document, _ in documents))
+    specs: list[AnySpec] = []
+    seen: dict[tuple[str, str], tuple[str, int]] = {}
+    for document, source in documents:
+        spec, wrong = _read_spec(document, source, known)
+        problems.extend(wrong)
+        if spec is None:
+            continue
+        specs.append(spec)
+        line = document.line_of(("name",))
+        first = seen.setdefault((spec.kind, spec.name), (source, line))
+        if first != (source, line):
+            message = f"{spec.kind} {spec.name!r} is written twice (first at {first[0]}:{first[1]})"
+            problems.append(Problem(source, line, message, "name", spec.kind))
     if problems:
         raise _error(problems)
-    return [spec for spec, _ in specs]
+    return specs
 
 
-def _read(text: str, source: str) -> tuple[list[tuple[AnySpec, Problem]], list[Problem]]:
-    try:
-        documents = read_documents(text)
-    except DocumentError as error:
-        return [], [Problem(source, error.line, error.message)]
-    if not documents:
-        return [], [Problem(source, 1, f"holds no spec; begin with kind: {' | '.join(KINDS)}")]
-    specs: list[tuple[AnySpec, Problem]] = []
-    problems: list[Problem] = []
-    for document in documents:
-        spec, wrong = _read_spec(document, source)
-        problems.extend(wrong)
-        if spec is not None:
-            specs.append((spec, Problem(source, document.line_of(("name",)), "")))
-    return specs, problems
+def _chips_in(value: Any) -> list[str]:
+    """Names of the chips that a cluster document describes, sound or not: its own errors will say so."""
+    if not isinstance(value, dict) or value.get("kind") != "cluster" or not isinstance(value.get("chips"), dict):
+        return []
+    return [name for name in value["chips"] if isinstance(name, str)]
 
 
-def _read_spec(document: Document, source: str) -> tuple[AnySpec | None, list[Problem]]:
+def _read_spec(document: Document, source: str, chips: frozenset[str]) -> tuple[AnySpec | None, list[Problem]]:
     value = document.value
     kinds = ", ".join(KINDS)
     if not isinstance(value, dict):
@@ -145,7 +196,7 @@ def _read_spec(document: Document, source: str) -> tuple[AnySpec | None, list[Pr
         said += f"; did you mean {close[0]!r}?" if close else ""
         return None, [Problem(source, document.line_of(("kind",)), said, "kind")]
     try:
-        return KINDS[kind].model_validate(value), []
+        return KINDS[kind].model_validate(value, context={"chips": chips | frozenset(_chips_in(value))}), []
     except ValidationError as error:
         return None, list(_problems(error, document, source, kind))
 
@@ -164,12 +215,23 @@ def _sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
     loc = detail["loc"]
     if detail["type"] == "extra_forbidden":
         owner, name = _owner(model, loc[:-1])
-        close = difflib.get_close_matches(str(loc[-1]), owner.model_fields, n=1, cutoff=0.5)
-        known = f"did you mean {close[0]!r}?" if close else f"keys are {', '.join(sorted(owner.model_fields))}"
+        keys = sorted(_keys(owner))
+        close = difflib.get_close_matches(str(loc[-1]), keys, n=1, cutoff=0.5)
+        known = f"did you mean {close[0]!r}?" if close else f"keys are {', '.join(keys)}"
         return f"{str(loc[-1])!r} is not a key of {name}; {known}"
     message = detail["msg"].removeprefix("Value error, ")
     dotted = ".".join(str(part) for part in loc)
     return f"{dotted}: {message}" if dotted else message
+
+
+def _keys(model: type[BaseModel]) -> Iterator[str]:
+    """What a mapping of this model may hold, other ways to write a key included."""
+    for name, field in model.model_fields.items():
+        written = field.validation_alias
+        if isinstance(written, AliasChoices):
+            yield from (choice for choice in written.choices if isinstance(choice, str))
+        else:
+            yield written if isinstance(written, str) else name
 
 
 def _owner(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[type[BaseModel], str]:

@@ -10,11 +10,12 @@ slo: {ttft: 2s, tpot: 50ms}
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from roadbed.spec.base import Name, Spec
+from roadbed.spec.accelerator import AcceleratorRequest
+from roadbed.spec.base import Name, QuotaPath, Spec
 from roadbed.spec.quantity import Bytes, IntRange, Seconds
 
 PolicyName = Literal["roadbed", "round_robin", "least_load", "prefix_affinity"]
@@ -86,10 +87,29 @@ Engine = Annotated[
 
 
 class Resources(Spec):
-    """What one replica needs of its node. CPU in cores, memory in bytes."""
+    """What one replica or process needs of its node. CPU in cores, memory in bytes."""
 
     cpu: Annotated[float, Field(gt=0, le=4096)] = 1.0
     memory: Bytes = 1 * 2**30
+    accelerators: Annotated[AcceleratorRequest | None, Field(validation_alias=AliasChoices("accelerators", "gpu"))] = (
+        None
+    )
+    """`H100:8`, `any of [H100, H800]:8`, `24GB..80GB:2`; `gpu: 0.5` is another way to write it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_way(cls, value: Any) -> Any:
+        if isinstance(value, dict) and {"accelerators", "gpu"} <= value.keys():
+            raise ValueError("accelerators and gpu say the same; keep one")
+        return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Both ways to write it, but not together."""
+        written = handler.resolve_ref_schema(handler(core_schema))
+        written["properties"]["gpu"] = written["properties"]["accelerators"]
+        written["not"] = {"required": ["accelerators", "gpu"]}
+        return written
 
 
 class Slo(Spec):
@@ -122,6 +142,8 @@ class Service(Spec):
     replicas: IntRange = IntRange(min=1, max=1)
     resources: Resources = Resources()
     slo: Slo = Slo()
+    quota: QuotaPath | None = None
+    """Whose resources it uses, such as `research/nlp`; default: the root's."""
     priority: Priority = 5
     routing: Routing = Routing()
 

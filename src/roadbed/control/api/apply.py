@@ -9,7 +9,7 @@ from roadbed.control.api.common import ACTOR, StateDep, View, errors, require_ad
 from roadbed.control.services.apply import Applied, apply, plan
 from roadbed.control.services.service import Plan
 from roadbed.errors import SpecError
-from roadbed.spec.load import KINDS, AnySpec, load_value
+from roadbed.spec.load import APPLICABLE_KINDS, AnySpec, Applicable, applicable, load_value
 
 router = APIRouter(tags=["apply"], dependencies=[Depends(require_admin)])
 
@@ -18,7 +18,7 @@ _SPEC_SCHEMA = {
     "type": "object",
     "description": "One spec document; the full schema of each kind is printed by `roadbed schema`.",
     "required": ["kind", "name"],
-    "properties": {"kind": {"enum": sorted(KINDS)}, "name": {"type": "string"}},
+    "properties": {"kind": {"enum": list(APPLICABLE_KINDS)}, "name": {"type": "string"}},
 }
 SpecBody = Annotated[dict[str, Any], WithJsonSchema(_SPEC_SCHEMA)]
 
@@ -71,7 +71,7 @@ def post_apply(state: StateDep, body: SpecsBody) -> dict[str, list[Applied]]:
     return {"applied": apply(state.store, _read(body), state.node, ACTOR)}
 
 
-def _read(body: SpecsBody) -> list[AnySpec]:
+def _read(body: SpecsBody) -> list[Applicable]:
     specs: list[AnySpec] = []
     seen: set[tuple[str, str]] = set()
     for index, value in enumerate(body.specs):
@@ -80,4 +80,4 @@ def _read(body: SpecsBody) -> list[AnySpec]:
             raise SpecError(f"specs[{index}]: {spec.kind} {spec.name!r} is written twice", field="name")
         seen.add((spec.kind, spec.name))
         specs.append(spec)
-    return specs
+    return applicable(specs)

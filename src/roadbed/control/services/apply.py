@@ -12,7 +12,7 @@ from roadbed.control.services.service import Plan, apply_service, plan_service
 from roadbed.control.services.tenant import apply_tenant, plan_tenant
 from roadbed.control.store import Store
 from roadbed.models import catalogue
-from roadbed.spec.load import AnySpec
+from roadbed.spec.load import Applicable
 from roadbed.spec.service import OpenAIEngine, Service
 from roadbed.spec.tenant import Tenant
 
@@ -28,14 +28,14 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     secret: str | None = None
 
 
-def plan(store: Store, specs: Sequence[AnySpec], node: Node) -> list[Plan]:
+def plan(store: Store, specs: Sequence[Applicable], node: Node) -> list[Plan]:
     """What `apply` of these specs would do, without doing it. Raises ConflictError, and NotFoundError or
     UsageError for a model nobody knows."""
     with store.read() as connection:
         return [_plan(connection, spec, node) for spec in specs]
 
 
-def apply(store: Store, specs: Sequence[AnySpec], node: Node, actor: str) -> list[Applied]:
+def apply(store: Store, specs: Sequence[Applicable], node: Node, actor: str) -> list[Applied]:
     """Applies all in one transaction; results in the order given. Raises ConflictError, NotFoundError: nothing done."""
     results: dict[int, Applied] = {}
     with store.write() as connection:
@@ -45,7 +45,7 @@ def apply(store: Store, specs: Sequence[AnySpec], node: Node, actor: str) -> lis
     return [results[index] for index in range(len(specs))]
 
 
-def _plan(connection: Connection, spec: AnySpec, node: Node) -> Plan:
+def _plan(connection: Connection, spec: Applicable, node: Node) -> Plan:
     if isinstance(spec, Service):
         _check_service(spec)
         return plan_service(connection, spec, node)
@@ -60,7 +60,7 @@ def _check_service(spec: Service) -> None:
         catalogue.resolve(spec.model)
 
 
-def _apply(store: Store, connection: Connection, spec: AnySpec, planned: Plan, actor: str) -> Applied:
+def _apply(store: Store, connection: Connection, spec: Applicable, planned: Plan, actor: str) -> Applied:
     if isinstance(spec, Service):
         return Applied(plan=planned, generation=apply_service(store, connection, spec, actor).generation)
     if isinstance(spec, Tenant):
