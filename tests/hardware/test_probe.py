@@ -145,6 +145,16 @@ def test_mig_is_said(sys_root: Path) -> None:
     assert probe(nvml, sys_root).warnings == ("device 0 is cut up by MIG; it is counted as one device",)
 
 
+def test_several_kinds_are_said(sys_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = Nvml([[], []])
+    monkeypatch.setattr(nvml, "nvmlDeviceGetName", lambda handle: ("Tesla T4", "NVIDIA H20")[handle])
+    machine = probe(nvml, sys_root)
+    assert [device.chip for device in machine.devices] == ["T4", "H20"]
+    assert machine.warnings == (
+        "devices of several kinds (H20, T4); as a node it offers those of the first one's kind",
+    )  # fmt: skip
+
+
 def test_a_driver_that_does_not_start(sys_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise NVMLError("Driver Not Loaded")

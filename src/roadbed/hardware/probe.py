@@ -32,6 +32,10 @@ def probe(nvml: Any = None, sys_root: Path = Path("/sys")) -> Machine:
     if nvml is None:
         nvml = _installed_nvml(warnings)
     devices = _devices(nvml, sys_root, warnings) if nvml is not None else ()
+    if len(kinds := sorted({device.chip for device in devices})) > 1:
+        warnings.append(
+            f"devices of several kinds ({', '.join(kinds)}); as a node it offers those of the first one's kind"
+        )
     return Machine(
         num_cpus=_num_cpus(),
         memory_mib=psutil.virtual_memory().total // MIB,
