@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from roadbed.errors import SpecError
 from roadbed.hardware.machine import Device, Machine
 from roadbed.hardware.probe import probe
+from roadbed.spec.accelerator import parse_accelerators
 from roadbed.spec.inventory import NodeInfo, check_nodes, node_of
 
 
@@ -103,6 +104,17 @@ def test_a_probed_machine_is_a_node() -> None:
     mixed = Machine(num_cpus=8, memory_mib=64, devices=(device(0, "H100", 81559, 0), device(1, "T4", 15360, 1)))
     assert node_of(mixed, "here").num_devices == 1
     check_nodes([node_of(probe(), "here")])
+    check_nodes([node_of(mixed, "here", cpu_slots=4)])
+    assert node_of(mixed, "here", cpu_slots=4).num_devices == 1
+
+
+def test_a_machine_without_accelerators_may_offer_its_cores() -> None:
+    bare = Machine(num_cpus=8, memory_mib=64)
+    plain, slots = node_of(bare, "here"), node_of(bare, "here", cpu_slots=4)
+    assert (plain.chip, plain.num_devices) == ("", 0)
+    assert (slots.chip, slots.num_devices, slots.device_memory_mib) == ("cpu", 4, 0)
+    assert parse_accelerators("cpu:2").allows(slots.chip, slots.device_memory_mib)
+    check_nodes([slots])
 
 
 def test_it_travels_as_json() -> None:

@@ -82,6 +82,14 @@ def test_other_mistakes_have_a_line(field: str) -> None:
         load_text(f"kind: quota\nname: q\n{field}\n", "q.yaml")
 
 
+def test_chips_of_a_cluster_in_the_same_text() -> None:
+    own = "kind: cluster\nname: c\nchips: {G2: {memory: 24GB}}\nnodes: [{server: t4-4, count: 1}]\n---\n"
+    written = "kind: quota\nname: q\nresources: {g2: 4..8}\n"
+    assert load_text(own + written)[1].model_dump()["resources"] == {"G2": {"min": 4, "max": 8}}
+    with pytest.raises(SpecError, match="there is no chip 'g2'"):
+        load_text(written)
+
+
 def test_gpu_counts_chips() -> None:
     one = quota("q", H100="8..", T4="4..")
     assert (one.guaranteed("gpu"), one.guaranteed("H100"), one.guaranteed("A10")) == (12, 8, 0)

@@ -2,7 +2,7 @@
 
 The scheduler, the twin and the control plane know machines only as `NodeInfo`, so none cares where a machine was
 described. The trade-off: everything is spelled out per node (a template's islands are copied onto each of its nodes),
-which costs about half a kilobyte a node and saves every reader a second look-up. Values, not models: ten thousand of
+which costs about 230 bytes a node and saves every reader a second look-up. Values, not models: ten thousand of
 them are made in a blink, and `check_nodes` is the one place that says what a sound inventory is.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from roadbed.errors import SpecError
+from roadbed.hardware.chips import CPU
 from roadbed.hardware.machine import Machine
 
 
@@ -52,10 +53,13 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
         return self.rails[device] if self.rails else device
 
 
-def node_of(machine: Machine, name: str) -> NodeInfo:
-    """A probed machine as a node that stands alone. Devices of another chip than the first are left out: a node has one
-    kind."""
-    chip = machine.devices[0].chip if machine.devices else ""
+def node_of(machine: Machine, name: str, cpu_slots: int = 0) -> NodeInfo:
+    """A probed machine as a node that stands alone.
+
+    Devices of another chip than the first are left out: a node has one kind. A machine without any offers `cpu_slots`
+    devices of chip `cpu`, or none.
+    """
+    chip = machine.devices[0].chip if machine.devices else CPU if cpu_slots else ""
     devices = [device for device in machine.devices if device.chip == chip]
     islands = tuple(device.island for device in devices)
     return NodeInfo(
@@ -63,7 +67,7 @@ def node_of(machine: Machine, name: str) -> NodeInfo:
         cpu_milli=machine.num_cpus * 1000,
         memory_mib=machine.memory_mib,
         chip=chip,
-        num_devices=len(devices),
+        num_devices=len(devices) or cpu_slots,
         device_memory_mib=min((device.memory_mib for device in devices), default=0),
         device_islands=islands if len(set(islands)) > 1 else (),
     )
