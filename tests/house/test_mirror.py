@@ -49,9 +49,7 @@ ELSEWHERE = {
     "gateway/worker.py": "cli/test_up.py: every `up` runs it",
     "gateway/wire/http.py": "gateway/wire/test_server.py",
     "gateway/wire/upstream.py": "gateway/test_exchange.py",
-    "spec/base.py": "spec/test_load.py",
     "spec/platform.py": "spec/test_load.py",
-    "spec/service.py": "spec/test_load.py",
     "spec/tenant.py": "spec/test_load.py",
 }
 

@@ -8,12 +8,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 MAX_QUOTA_DEPTH = 8
-_NAME = re.compile(r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 
 
 def check_name(value: str) -> str:
     """Names: 1–63 of a-z 0-9 . _ -, beginning and ending with a letter or digit."""
-    if not _NAME.match(value):
+    if not _NAME.fullmatch(value):
         raise ValueError(f"{value!r} is not a name: use 1-63 of a-z, 0-9, '.', '_', '-', ends alphanumeric")
     return value
 
