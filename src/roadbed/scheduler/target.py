@@ -15,10 +15,17 @@ POPULARITY = 0.95
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Shapes and their shares; shares sum to 1. Empty: nothing is known, and nothing counts as a fragment."""
+    """Shapes and their shares; shares sum to 1. Empty: nothing is known, and nothing counts as a fragment.
+
+    kinds: which devices are wanted, however rarely — a shape stripped to chips, device memory and labels — and the
+    milli-accelerators wanted of it per process. cpu_per_milli: milli-cores wanted per milli-accelerator, over all
+    processes, those without a device included.
+    """
 
     shapes: tuple[Shape, ...] = ()
     shares: tuple[float, ...] = ()
+    kinds: tuple[tuple[Shape, float], ...] = ()
+    cpu_per_milli: float = 0.0
 
 
 def target_of(shapes: Iterable[Shape], popularity: float = POPULARITY) -> Target:
@@ -32,7 +39,26 @@ def target_of(shapes: Iterable[Shape], popularity: float = POPULARITY) -> Target
             break
         kept.append((shape, count))
         seen += count
-    return Target(tuple(shape for shape, _ in kept), tuple(count / seen for _, count in kept))
+    kinds: Counter[Shape] = Counter()
+    for shape, count in counts.items():
+        if shape.total_milli:
+            kinds[_kind(shape)] += count * shape.total_milli
+    milli, cpu = sum(kinds.values()), sum(shape.cpu_milli * count for shape, count in counts.items())
+    return Target(
+        tuple(shape for shape, _ in kept),
+        tuple(count / seen for _, count in kept),
+        tuple((kind, amount / total) for kind, amount in sorted(kinds.items(), key=lambda item: _order(item[0]))),
+        cpu / milli if milli else 0.0,
+    )
+
+
+def _kind(shape: Shape) -> Shape:
+    return Shape(
+        chips=shape.chips,
+        min_device_mib=shape.min_device_mib,
+        max_device_mib=shape.max_device_mib,
+        labels=shape.labels,
+    )
 
 
 def _key(shape: Shape) -> Shape:
