@@ -1,0 +1,197 @@
+"""Who starts now: one pass over the queues, many starts, whoever has least of its share first.
+
+Work is bounded by what changed. A queue is looked at when something joined it or something became free; a kind of job
+that found no place is not planned again before then; a reservation stands until it is due. So a submission to a full
+cluster costs microseconds, and a pass after an exit plans each distinct gang once.
+"""
+
+from itertools import islice
+
+import msgspec
+
+from roadbed.scheduler.backfill import Reservation, plan_beside, reserve, touches
+from roadbed.scheduler.base import Gang, Placement
+from roadbed.scheduler.events import Start, StartReason
+from roadbed.scheduler.order import FIRM, Bucket, Queue, Waiter
+from roadbed.scheduler.pool import Pool
+
+
+class Admission:
+    """The pass. blocked: after a pass, the queues whose head found no place."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self._seen: dict[str, int] = {}
+
+    def run(self, now: float) -> list[Start]:
+        """Starts everything that may start, in order. O(changed queues × distinct gangs) plans."""
+        pool = self.pool
+        active = [
+            name
+            for name, queue in pool.queues.items()
+            if queue.num_waiting
+            and (queue.fresh or self._seen.get(name) != pool.loose or now >= queue.next_change_s(now))
+        ]
+        found: list[Start] = []
+        while active:
+            name = active[0]
+            if len(active) > 1:
+                name = min(active, key=lambda each: (pool.tree.order(each, now), each))
+            start = self._serve(pool.queues[name], now)
+            if start is not None:
+                found.append(start)
+                continue
+            active.remove(name)
+            pool.queues[name].fresh = False
+            self._seen[name] = pool.loose
+        return found
+
+    def start(self, waiter: Waiter, placement: Placement, reason: StartReason, now: float) -> Start:
+        """Starts a job that is in no queue (any more). ValueError if the placement is not free."""
+        pool = self.pool
+        run = pool.book.start(waiter, placement, now)
+        if pool.loans.owners and waiter.job.preemptible and pool.tree.borrows(waiter.job.quota):
+            run.return_by_s = pool.loans.return_by_s(now)
+        if waiter.guessed_at_s >= 0 and waiter.expected_start_s > waiter.guessed_at_s:
+            wait_s = waiter.expected_start_s - waiter.guessed_at_s
+            error = min(2.0, abs(now - waiter.expected_start_s) / wait_s)
+            pool.eta_error += 0.05 * (error - pool.eta_error)
+        return Start(waiter.job.id, placement, reason, run.return_by_s)
+
+    def _serve(self, queue: Queue, now: float) -> Start | None:
+        """The next start of this queue; None: nobody here can start now."""
+        self._reserve(queue, now)
+        for bucket in self._preferred(queue, now):
+            start = self._try(queue, bucket, now)
+            if start is not None:
+                return start
+            self._reserve(queue, now)
+            if bucket.waiters and queue.is_firm(-queue.place(bucket.waiters[0], now)[0]):
+                return None
+        return None
+
+    def _preferred(self, queue: Queue, now: float) -> list[Bucket]:
+        """Candidates in order; on lent capacity those that end before it goes back come first, where order is free."""
+        pool = self.pool
+        buckets = queue.candidates(now, pool.book.version, pool.loose)
+        if len(buckets) < 2 or not pool.loans.owners or queue.window(now) is not None:
+            return buckets
+        back_s = pool.loans.return_by_s(now)
+        if not back_s or not pool.tree.borrows(queue.quota.name):
+            return buckets
+        return sorted(buckets, key=lambda bucket: now + pool.book.remaining_s(bucket.waiters[0]) > back_s)
+
+    def _try(self, queue: Queue, bucket: Bucket, now: float) -> Start | None:
+        """Starts the first of a bucket, or a shorter one of it in a gap; notes why not."""
+        pool = self.pool
+        waiter = bucket.waiters[0]
+        version = pool.book.version
+        bucket.refused_for = pool.tree.refusal(waiter.job.quota, bucket.amount, bucket.preemptible)
+        if bucket.refused_for:
+            bucket.refused_at = version
+            return None
+        gang = within_chips(pool, waiter)
+        if gang is None:
+            bucket.refused_at, bucket.refused_for = version, "quota_max"
+            return None
+        placement = pool.planner.plan(gang)
+        if placement is None:
+            if gang is bucket.kind.gang:
+                bucket.kind.refused_at = version
+            else:
+                bucket.refused_at, bucket.refused_for = version, "quota_max"
+            return None
+        for each in islice(bucket.waiters, pool.config.gap_depth):
+            bound = self._bound(each, now)
+            free = placement
+            if bound and touches(placement, bound):
+                beside = plan_beside(pool.book, pool.planner, gang, bound)
+                if beside is None:
+                    continue
+                free = beside
+            first = each is queue.head(now)
+            pool.dequeue(each)
+            return self.start(each, free, "fits" if first else "backfill", now)
+        bucket.bound_at = pool.loose
+        return None
+
+    def _bound(self, waiter: Waiter, now: float) -> list[Reservation]:
+        """Reservations of others that the job must leave alone: it would still run when they start."""
+        pool = self.pool
+        if not pool.reservations:
+            return []
+        end_s = now + pool.book.remaining_s(waiter)
+        bound = [each for each in pool.reservations.values() if each.id != waiter.job.id and end_s > each.start_s]
+        if bound and any(each.borrowed for each in bound):
+            job = waiter.job
+            if pool.tree.within_guarantee(job.quota, pool.request(job)):
+                bound = [each for each in bound if not each.borrowed]
+        return bound
+
+    def _reserve(self, queue: Queue, now: float) -> None:
+        """Reserves for the first of the queue that have no place now; drops what is no longer among them."""
+        pool, name = self.pool, queue.quota.name
+        mine = [id_ for id_ in pool.reservations if pool.waiting[id_].job.quota == name]
+        limit = self._num_reserved(queue, now)
+        if not limit and not mine:
+            return
+        first = list(islice(queue.in_order(now), limit))
+        wanted = {waiter.job.id for waiter in first}
+        for id_ in mine:
+            if id_ not in wanted:
+                pool.drop_reservation(id_)
+        for waiter in first:
+            kept = pool.reservations.get(waiter.job.id)
+            if waiter.planned_at == pool.loose if kept is None else not self._stale(kept, now):
+                continue
+            bucket = queue.bucket_of(waiter)
+            blocked = bucket.kind.refused_at == pool.book.version or bucket.bound_at == pool.loose
+            if blocked and bucket.refused_at != pool.book.version:
+                self._make(waiter, now)
+                waiter.planned_at = pool.loose
+
+    def _make(self, waiter: Waiter, now: float) -> None:
+        pool, job = self.pool, waiter.job
+        gang = within_chips(pool, waiter)
+        if gang is None:
+            return
+        pool.drop_reservation(job.id)
+        earlier = list(pool.reservations.values())
+        made = reserve(pool.book, pool.planner, job.id, gang, pool.book.remaining_s(waiter), earlier, now)
+        if made is None:
+            return
+        if not pool.tree.within_guarantee(job.quota, pool.request(job)):
+            made = msgspec.structs.replace(made, borrowed=True)
+        pool.reservations[job.id] = made
+        if waiter.guessed_at_s < 0:
+            waiter.guessed_at_s, waiter.expected_start_s = now, made.start_s
+
+    def _stale(self, kept: Reservation, now: float) -> bool:
+        state = self.pool.state
+        old = now >= kept.start_s or now - kept.made_s > self.pool.config.refresh_s
+        return old or not all(state.schedulable[node] for node in kept.nodes)
+
+    def _num_reserved(self, queue: Queue, now: float) -> int:
+        if queue.quota.backfill == "easy":
+            return 1
+        if queue.quota.backfill == "conservative":
+            return self.pool.config.conservative_jobs
+        if queue.quota.strategy == "intelligent" and queue.quota.age_s > 0:
+            # Ageing alone brings a job to the front, not into a place: one that aged to the end gets a reservation.
+            head = queue.head(now)
+            return 1 if head is not None and now - head.since_s > FIRM * queue.quota.age_s else 0
+        return 0
+
+
+def within_chips(pool: Pool, waiter: Waiter) -> Gang | None:
+    """The gang on those chips only of which its quotas have room; None: on no chip it may have."""
+    gang, shape = waiter.kind.gang, waiter.kind.gang.shape
+    if not pool.tree.chip_at or not shape.num_devices:
+        return gang
+    chips = shape.chips or tuple(chip for chip in pool.state.chips if chip)
+    room = pool.tree.chips_with_room(waiter.job.quota, gang.total_milli, chips)
+    if len(room) == len(chips):
+        return gang
+    if not room:
+        return None
+    return msgspec.structs.replace(gang, shape=msgspec.structs.replace(shape, chips=room))

@@ -1,0 +1,103 @@
+"""Gaps: when and where a blocked job will start, and what may run until then without delaying it.
+
+A reservation is made on real devices: running jobs are given back, in a what-if, in the order in which they are
+expected to end, until the planner finds the whole gang a place. So nodes that are full today count, with the hour they
+become free. A job that ends before the reservation starts may use anything; one that does not must be placed with what
+is free of the reserved devices held back. Reservations are as good as the expected ends they rest on; they are made
+anew when they are due, or old.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from roadbed.scheduler.base import Gang, Placement, Shape
+from roadbed.scheduler.book import Book, Taken, hold
+from roadbed.scheduler.gang import Planner
+
+
+class Reservation(msgspec.Struct, frozen=True):
+    """From start_s to end_s this place is for this job. made_s: when that was worked out. borrowed: with it the job's
+    quota is above its guarantee, so work within a guarantee need not heed it."""
+
+    id: str
+    start_s: float
+    end_s: float
+    placement: Placement
+    shape: Shape
+    made_s: float
+    nodes: frozenset[int]
+    borrowed: bool = False
+
+
+def reserve(
+    book: Book, planner: Planner, id_: str, gang: Gang, runs_s: float, earlier: Sequence[Reservation], now: float
+) -> Reservation | None:
+    """When and where a gang that runs for runs_s will fit, beside earlier reservations; None: not even when all of
+    today's jobs have ended. Changes nothing. O(log jobs) plans."""
+    state = book.state
+    leaving = [(end_s, run) for end_s, _, name in book.upcoming(now) if not (run := book.runs[name]).claim]
+
+    def give(first: int, last: int) -> None:
+        for _, run in leaving[first:last]:
+            for slot in run.held:
+                state.give(slot, run.job.gang.shape)
+
+    def probe(count: int) -> Placement | None:
+        at_s = leaving[count - 1][0] if count else now
+        bound = [each for each in earlier if each.end_s > at_s and at_s + runs_s > each.start_s]
+        return plan_beside(book, planner, gang, bound)
+
+    whole = state.mark()
+    try:
+        low, high, step = 0, 0, 1
+        placement = probe(0)
+        while placement is None:
+            if high == len(leaving):
+                return None
+            low, high = high, min(len(leaving), high + step)
+            step *= 2
+            tried = state.mark()
+            give(low, high)
+            placement = probe(high)
+            if placement is None:
+                state.keep(tried)
+            else:
+                state.undo(tried)
+        while high - low > 1:
+            middle = (low + high) // 2
+            tried = state.mark()
+            give(low, middle)
+            sooner = probe(middle)
+            if sooner is None:
+                state.keep(tried)
+                low = middle
+            else:
+                state.undo(tried)
+                high, placement = middle, sooner
+    finally:
+        state.undo(whole)
+    start_s = max(now, leaving[high - 1][0]) if high else now
+    nodes = frozenset(slot.node for slot in placement.slots)
+    return Reservation(id_, start_s, start_s + runs_s, placement, gang.shape, now, nodes)
+
+
+def plan_beside(book: Book, planner: Planner, gang: Gang, bound: Sequence[Reservation]) -> Placement | None:
+    """A place for the gang that leaves alone what is free of the reserved devices now. Changes nothing."""
+    placement = planner.plan(gang)
+    if placement is None or not bound or not touches(placement, bound):
+        return placement
+    state = book.state
+    mark = state.mark()
+    held: list[Taken] = []
+    try:
+        for each in bound:
+            hold(state, each.placement.slots, each.shape, held)
+        return planner.plan(gang)
+    finally:
+        state.undo(mark)
+
+
+def touches(placement: Placement, bound: Sequence[Reservation]) -> bool:
+    """Does the placement use a node on which something is reserved?"""
+    return any(slot.node in each.nodes for each in bound for slot in placement.slots)

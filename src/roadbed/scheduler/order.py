@@ -1,0 +1,222 @@
+"""Who is next in a quota: the four queue strategies over one structure.
+
+Jobs of one kind (same gang, priority, preemptible) form a bucket in order of arrival. Whether one fits is the same for
+all of a bucket, so a pass looks at heads of buckets and never at hundreds of jobs; a bucket that was refused is not
+asked again until something was freed (`refused_at`).
+
+    fifo         the first, and nobody else
+    traverse     the first that fits, in order
+    balance      a window from the head that widens by one for every `widen_s` the head has waited
+    intelligent  as traverse, but who has priority ≥ 7 is never overtaken; below 7 waiting raises priority, up to 6
+
+A job's place is (priority, arrival), and ageing moves it between priorities; jobs that can't run in this cluster or
+under this quota at all are passed over by every strategy (`idle`).
+"""
+
+import bisect
+import heapq
+import math
+from collections.abc import Iterator
+from itertools import islice
+
+from roadbed.scheduler.base import Gang, Job
+from roadbed.scheduler.quota import Quota, Vector
+
+FIRM = 7
+"""From this priority on nobody overtakes (intelligent), and below it ageing ends one short."""
+
+
+class Kind:
+    """One gang as it is asked for by any number of jobs: what is known of its chances, shared by all of them.
+
+    refused_at: the version of the free capacity at which it had no place.
+    """
+
+    __slots__ = ("gang", "num_waiting", "possible", "refused_at")
+
+    def __init__(self, gang: Gang) -> None:
+        self.gang = gang
+        self.num_waiting = 0
+        self.refused_at = -1
+        self.possible = True
+
+
+class Waiter:
+    """A job in a queue. seq: its arrival, kept when it is queued again. saved_s: work it need not do again."""
+
+    __slots__ = (
+        "expected_start_s",
+        "guessed_at_s",
+        "job",
+        "kind",
+        "planned_at",
+        "saved_s",
+        "seq",
+        "since_s",
+        "tried_s",
+    )
+
+    def __init__(self, job: Job, kind: Kind, seq: int, since_s: float, saved_s: float = 0.0) -> None:
+        self.job = job
+        self.kind = kind
+        self.seq = seq
+        self.since_s = since_s
+        self.saved_s = saved_s
+        self.tried_s = -math.inf  # when preemption was tried for it last
+        self.planned_at = -1  # version at which a reservation was tried for it
+        self.expected_start_s = math.inf
+        self.guessed_at_s = -1.0
+
+
+class Bucket:
+    """Jobs of one quota with the same kind, priority and preemptibility, by arrival."""
+
+    __slots__ = (
+        "amount",
+        "bound_at",
+        "idle",
+        "kind",
+        "preemptible",
+        "priority",
+        "refused_at",
+        "refused_for",
+        "waiters",
+    )
+
+    def __init__(self, kind: Kind, priority: int, preemptible: bool) -> None:
+        self.kind = kind
+        self.priority = priority
+        self.preemptible = preemptible
+        self.waiters: list[Waiter] = []
+        self.amount: Vector = ()  # what one of its jobs asks of the quotas
+        self.refused_at = -1  # version at which the quotas refused it
+        self.refused_for = ""
+        self.bound_at = -1  # version at which none of it had a place beside the reservations
+        self.idle = ""  # why it can't run at all, as a reason code
+
+    def add(self, waiter: Waiter) -> None:
+        bisect.insort(self.waiters, waiter, key=_seq)
+        self.bound_at = -1
+
+    def remove(self, waiter: Waiter) -> None:
+        del self.waiters[bisect.bisect_left(self.waiters, waiter.seq, key=_seq)]
+
+
+class Queue:
+    """The waiting jobs of one quota."""
+
+    def __init__(self, quota: Quota) -> None:
+        self.quota = quota
+        self.buckets: dict[tuple[int, int, bool], Bucket] = {}
+        self.num_waiting = 0
+        self.fresh = True  # something was added since it was looked at
+        self.head_since_s = 0.0
+        self._head_seq = -1
+
+    def add(self, waiter: Waiter) -> Bucket:
+        job = waiter.job
+        key = (id(waiter.kind), job.priority, job.preemptible)
+        bucket = self.buckets.get(key)
+        if bucket is None:
+            bucket = self.buckets[key] = Bucket(waiter.kind, job.priority, job.preemptible)
+        bucket.add(waiter)
+        self.num_waiting += 1
+        self.fresh = True
+        return bucket
+
+    def remove(self, waiter: Waiter) -> None:
+        key = (id(waiter.kind), waiter.job.priority, waiter.job.preemptible)
+        bucket = self.buckets[key]
+        bucket.remove(waiter)
+        if not bucket.waiters:
+            del self.buckets[key]
+        self.num_waiting -= 1
+
+    def bucket_of(self, waiter: Waiter) -> Bucket:
+        return self.buckets[id(waiter.kind), waiter.job.priority, waiter.job.preemptible]
+
+    def place(self, waiter: Waiter, now: float) -> tuple[int, int]:
+        """Sort key, first is next: priority with ageing, then arrival."""
+        priority = waiter.job.priority
+        if self.quota.strategy == "intelligent" and priority < FIRM - 1:
+            aged = int(max(0.0, now - waiter.since_s) / self.quota.age_s) if self.quota.age_s > 0 else 0
+            priority = min(FIRM - 1, priority + aged)
+        return -priority, waiter.seq
+
+    def in_order(self, now: float) -> Iterator[Waiter]:
+        """All that could run here, first is next. Lazily merged: the first k cost O(k · log buckets)."""
+        lines = [bucket.waiters for bucket in self.buckets.values() if not bucket.idle]
+        return heapq.merge(*lines, key=lambda waiter: self.place(waiter, now))
+
+    def heads(self, now: float) -> list[tuple[tuple[int, int], Bucket]]:
+        """The first of every bucket with its place, in order."""
+        found = [(self.place(b.waiters[0], now), b) for b in self.buckets.values() if not b.idle]
+        found.sort(key=_first)
+        return found
+
+    def head(self, now: float) -> Waiter | None:
+        """Who is next; remembers since when."""
+        best: Waiter | None = None
+        best_place = (1, 0)
+        for bucket in self.buckets.values():
+            if not bucket.idle:
+                place = self.place(bucket.waiters[0], now)
+                if best is None or place < best_place:
+                    best, best_place = bucket.waiters[0], place
+        if best is not None and best.seq != self._head_seq:
+            self._head_seq, self.head_since_s = best.seq, now
+        return best
+
+    def window(self, now: float) -> int | None:
+        """How many from the head may be tried; None = all."""
+        if self.quota.backfill != "off" or self.quota.strategy in ("traverse", "intelligent"):
+            return None
+        if self.quota.strategy == "fifo":
+            return 1
+        return 1 + (int((now - self.head_since_s) / self.quota.widen_s) if self.quota.widen_s > 0 else 0)
+
+    def candidates(self, now: float, version: int, loose: int) -> list[Bucket]:
+        """Buckets whose first job may be tried at this version of the free capacity, in order.
+
+        loose: the version of free capacity and reservations. Where nobody may be overtaken the list ends with the first
+        that was refused already.
+        """
+        self.head(now)
+        window = self.window(now)
+        if window is not None:
+            found: dict[int, Bucket] = {}
+            for waiter in islice(self.in_order(now), window):
+                bucket = self.bucket_of(waiter)
+                if not _refused(bucket, version, loose):
+                    found.setdefault(id(bucket), bucket)
+            return list(found.values())
+        open_buckets = []
+        for (priority, _), bucket in self.heads(now):
+            if not _refused(bucket, version, loose):
+                open_buckets.append(bucket)
+            elif self.is_firm(-priority):
+                break
+        return open_buckets
+
+    def is_firm(self, priority: int) -> bool:
+        """Does a blocked job of this (aged) priority block all behind it?"""
+        return self.quota.strategy == "intelligent" and self.quota.backfill == "off" and priority >= FIRM
+
+    def next_change_s(self, now: float) -> float:
+        """When time alone lets another job be tried; inf if it never does."""
+        if self.quota.strategy == "balance" and self.window(now) is not None and self.quota.widen_s > 0:
+            steps = int((now - self.head_since_s) / self.quota.widen_s) + 1
+            return self.head_since_s + steps * self.quota.widen_s
+        return math.inf
+
+
+def _refused(bucket: Bucket, version: int, loose: int) -> bool:
+    return version in (bucket.kind.refused_at, bucket.refused_at) or bucket.bound_at == loose
+
+
+def _seq(waiter: Waiter) -> int:
+    return waiter.seq
+
+
+def _first(item: tuple[tuple[int, int], Bucket]) -> tuple[int, int]:
+    return item[0]
