@@ -118,24 +118,26 @@ def test_structured_output_follows_the_schema(sdk: openai.OpenAI) -> None:
     assert isinstance(person["age"], int)
 
 
-def test_tools_are_accepted(sdk: openai.OpenAI) -> None:
-    """The default model's template knows no tools; the request must still be well answered."""
-    reply = sdk.chat.completions.create(
-        model=MODEL,
-        messages=[{"role": "user", "content": "What is the weather in Paris?"}],
-        tools=[
-            {
-                "type": "function",
-                "function": {
-                    "name": "weather",
-                    "description": "Weather of a city",
-                    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
-                },
-            }
-        ],
-        max_tokens=16,
+def test_tools_are_refused_where_the_template_knows_none(sdk: openai.OpenAI) -> None:
+    """The default model's does not; llama.cpp would ignore them without a word."""
+    function = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+    with pytest.raises(openai.BadRequestError) as refused:
+        sdk.chat.completions.create(model=MODEL, messages=HELLO, tools=[{"type": "function", "function": function}])  # type: ignore[list-item]
+    assert (refused.value.code, refused.value.param) == ("tools_unsupported", "tools")
+
+
+def test_all_choices_are_answered_and_accounted_for(sdk: openai.OpenAI, platform: Platform) -> None:
+    reply = sdk.chat.completions.with_raw_response.create(
+        model=MODEL, messages=HELLO, n=2, max_tokens=6, extra_body={"ignore_eos": True}
     )
-    assert reply.choices[0].finish_reason in ("stop", "length", "tool_calls")
+    assert [choice.index for choice in reply.parse().choices] == [0, 1]
+    request_id = reply.headers["x-request-id"]
+    until(lambda: any(row["request_id"] == request_id for row in platform.usage_rows()), 10, "its usage")
+    [row] = [row for row in platform.usage_rows() if row["request_id"] == request_id]
+    assert row["completion_tokens"] == 12
+    usage = reply.parse().usage
+    assert usage is not None
+    assert usage.completion_tokens == 12
 
 
 def test_logprobs(sdk: openai.OpenAI) -> None:

@@ -158,6 +158,25 @@ def test_a_client_that_leaves_frees_the_engine(platform: Platform) -> None:
     assert 1 <= row["completion_tokens"] < 1000
 
 
+def test_a_client_that_leaves_a_whole_answer_frees_the_engine(platform: Platform) -> None:
+    """llama.cpp alone would compute all 2,000 tokens: it looks at its client only while it streams."""
+    where = urlsplit(platform.gateway)
+    connection = HTTPConnection(where.hostname or "", where.port, timeout=60)
+    body = {
+        "model": MODEL, "max_tokens": 2000, "ignore_eos": True,
+        "messages": [{"role": "user", "content": "Tell me everything there is."}],
+    }  # fmt: skip
+    before = {row["request_id"] for row in platform.usage_rows()}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"authorization": f"Bearer {platform.key}"})
+    until(lambda: _num_running(platform) == 1, 10, "a busy slot")
+    connection.close()
+    until(lambda: _num_running(platform) == 0, 10, "an idle engine")
+    until(lambda: {row["request_id"] for row in platform.usage_rows()} - before, 10, "its usage")
+    [row] = [row for row in platform.usage_rows() if row["request_id"] not in before]
+    assert (row["outcome"], row["estimated"]) == ("client_gone", True)
+    assert row["completion_tokens"] < 1000
+
+
 def _num_running(platform: Platform) -> int:
     """Busy slots, as the engines themselves say."""
     return sum(int(replica["num_running"]) for replica in platform.control.live()["replicas"])

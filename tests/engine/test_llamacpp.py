@@ -118,6 +118,42 @@ def test_chat_cache_schema_and_load(runtime: LocalRuntime, smollm: Path) -> None
 
 
 @pytest.mark.e2e
+def test_conversations_that_share_a_prompt_keep_their_histories(runtime: LocalRuntime, smollm: Path) -> None:
+    """More conversations than slots: a slot's prompt is kept in host memory when another takes the slot."""
+    shared = {"role": "system", "content": "You are a helpful assistant who answers in one word. " * 6}
+
+    async def use() -> None:
+        async with replica(runtime, smollm) as (_, endpoint, capacity):
+            assert "stops_streams_only" in capacity.capabilities
+            talks = [
+                [
+                    shared,
+                    {
+                        "role": "user",
+                        "content": f"{x} is a letter. Name a thing that begins with it and be quick about it.",
+                    },
+                ]
+                for x in "ABCD"
+            ]
+            lengths = []
+            for talk in talks:
+                told = json.loads(
+                    (await post(endpoint, "/v1/chat/completions", CHAT | {"messages": talk}, timeout_s=60)).body
+                )
+                lengths.append(told["usage"]["prompt_tokens"])
+                talk += [told["choices"][0]["message"], {"role": "user", "content": "And another?"}]
+            for talk, length in zip(talks[2:], lengths[2:], strict=True):
+                told = json.loads(
+                    (await post(endpoint, "/v1/chat/completions", CHAT | {"messages": talk}, timeout_s=60)).body
+                )
+                assert told["usage"]["prompt_tokens_details"]["cached_tokens"] >= length - 8
+            report = await get(endpoint, "/slots")
+            assert len(json.loads(report.body)) == capacity.max_concurrency < len(talks)
+
+    asyncio.run(use())
+
+
+@pytest.mark.e2e
 def test_a_client_that_leaves_a_stream_frees_the_slot_and_sigterm_is_quick(runtime: LocalRuntime, smollm: Path) -> None:
     async def use() -> None:
         async with replica(runtime, smollm) as (adapter, endpoint, _):

@@ -1,9 +1,14 @@
 """One request's life, over real sockets: metering, retries, disconnects, broken streams."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from roadbed.gateway.plane import Plane
+from roadbed.gateway.snapshot import LimitsEntry
 from tests.gateway.rig import (
     CHAT,
     KEY,
@@ -336,6 +341,145 @@ def test_the_models_name_is_rewritten_where_the_engine_calls_it_otherwise(tmp_pa
             assert engine.heads[0].startswith(b"POST /x/v1/chat/completions ")
             assert b"authorization: Bearer sk-up" in engine.heads[0]
             assert KEY.encode() not in engine.heads[0]
+        await engine.stop()
+
+    asyncio.run(scenario())
+
+
+WATCHES_STREAMS = {"capabilities": ("chat", "completions", "stops_streams_only")}
+
+
+def test_an_engine_that_only_watches_streams_is_asked_for_one_and_the_client_gets_it_whole(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        usage = event(usage=USAGE)
+        engine = await Engine(streams(event("Hel"), event("lo"), usage, DONE)).start()
+        async with gateway(tmp_path, snapshot([engine.port], replica=WATCHES_STREAMS)) as g:
+            reply = await ask(g.port, body=CHAT)
+            assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
+            assert reply.json()["choices"][0]["message"] == {"role": "assistant", "content": "Hello"}
+            assert (reply.json()["object"], reply.json()["usage"]) == ("chat.completion", USAGE)
+            assert engine.bodies == [CHAT | {"stream": True, "stream_options": {"include_usage": True}}]
+            [row] = g.rows()
+            assert (row.outcome, row.prompt_tokens, row.completion_tokens, row.estimated) == ("ok", 7, 2, False)
+        await engine.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_client_that_leaves_a_whole_answer_stops_such_an_engine_too(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        engine = await Engine(streams(*[event("x")] * 500, pause_s=0.01)).start()
+        async with gateway(tmp_path, snapshot([engine.port], replica=WATCHES_STREAMS)) as g:
+            _, writer = await asyncio.open_connection("127.0.0.1", g.port)
+            writer.write(request_bytes("/v1/chat/completions", CHAT))
+            await until(
+                lambda: any(e._whole is not None and e._whole.num_events > 2 for e in g.worker.plane.exchanges.values())
+            )
+            writer.close()
+            await until(lambda: engine.num_gone == 1)
+            await until(lambda: len(g.rows()) == 1)
+            [row] = g.rows()
+            assert (row.outcome, row.estimated) == ("client_gone", True)
+            assert 2 < row.completion_tokens < 500
+        await engine.stop()
+
+    asyncio.run(scenario())
+
+
+def test_such_an_engines_errors_are_errors(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        broken = b'data: {"error":{"code":500,"message":"out of luck","type":"server_error"}}\n\n'
+        for answer, status, words in (
+            (streams(event("x"), broken), 500, "out of luck"),
+            (streams(event("x"), b"data: {\n\n"), 502, "no chunk"),
+            (streams(event("x")), 502, "early"),
+            (
+                replies({"error": {"message": "no such thing", "type": "invalid_request_error"}}, 400),
+                400,
+                "no such thing",
+            ),
+        ):
+            engine = await Engine(answer).start()
+            async with gateway(
+                tmp_path / words.replace(" ", "-"), snapshot([engine.port], replica=WATCHES_STREAMS)
+            ) as g:
+                reply = await ask(g.port, body=CHAT)
+                assert (reply.status, words in reply.error["message"]) == (status, True), reply.body
+                assert len(g.rows()) == 1
+            await engine.stop()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("replica", [{}, WATCHES_STREAMS])
+def test_tokens_of_all_choices_are_accounted_for(tmp_path: Path, replica: dict[str, Any]) -> None:
+    """llama.cpp reports each choice in a usage event of its own."""
+
+    def words(index: int) -> bytes:
+        choice = {"index": index, "delta": {"content": "x"}, "finish_reason": None}
+        return event(choices=[choice])
+
+    async def scenario() -> None:
+        reports = event(usage=USAGE), event(usage=USAGE | {"completion_tokens": 6})
+        engine = await Engine(streams(*[words(i % 2) for i in range(8)], *reports, DONE)).start()
+        async with gateway(tmp_path, snapshot([engine.port], replica=replica)) as g:
+            await ask(g.port, body=CHAT | {"n": 2} | ({} if replica else {"stream": True}))
+            [row] = g.rows()
+            assert (row.completion_tokens, row.prompt_tokens) == (8, 7)
+        await engine.stop()
+
+    asyncio.run(scenario())
+
+
+def _no_way_to_send(plane: Plane) -> None:
+    plane.tables.services["m"].replicas.clear()
+
+
+def _an_id_used_twice(plane: Plane) -> None:
+    plane.tables.services["m"].router._live[f"req_{plane._boot}{plane._count + 1}"] = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("break_it", [_no_way_to_send, _an_id_used_twice])
+def test_what_breaks_on_the_way_to_the_engine_is_answered_and_settled(
+    tmp_path: Path, break_it: Callable[[Plane], None]
+) -> None:
+    """Invariant 1 holds whatever we did wrong: no reservation, no account and no ledger record stays open."""
+
+    async def scenario() -> None:
+        engine = await Engine(replies()).start()
+        async with gateway(tmp_path, snapshot([engine.port], limits=LimitsEntry(concurrency=1))) as g:
+            for _ in range(2):  # a reservation left behind would refuse the second
+                break_it(g.worker.plane)
+                reply = await ask(g.port, body=CHAT)
+                assert (reply.status, reply.error["code"]) == (500, "internal_error")
+            assert [(row.outcome, row.status) for row in g.rows()] == [("engine_error", 500)] * 2
+            assert g.worker.account.totals(0).in_flight == 0
+            assert g.worker.account.concurrency(1) == 0
+        await engine.stop()
+
+    asyncio.run(scenario())
+
+
+def test_what_breaks_on_the_way_back_is_answered_and_settled(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        go_on = asyncio.Event()
+
+        async def answer(_: Engine, __: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+            await go_on.wait()
+            writer.write(plain(200, REPLY))
+
+        engine = await Engine(answer).start()
+        async with gateway(tmp_path, snapshot([engine.port], limits=LimitsEntry(concurrency=1))) as g:
+            asking = asyncio.ensure_future(ask(g.port, body=CHAT))
+            await until(lambda: engine.bodies)
+            [exchange] = g.worker.plane.exchanges.values()
+            exchange._body.append(None)  # type: ignore[arg-type]
+            go_on.set()
+            reply = await asking
+            assert (reply.status, reply.error["code"]) == (500, "internal_error")
+            assert [(row.outcome, row.status) for row in g.rows()] == [("engine_error", 500)]
+            assert g.worker.account.concurrency(1) == 0
+            assert (await ask(g.port, body=CHAT)).status == 200
         await engine.stop()
 
     asyncio.run(scenario())

@@ -338,3 +338,20 @@ def test_snapshot_round_trips() -> None:
     first = snapshot([1, 2], limits=LimitsEntry(concurrency=3))
     assert msgspec.json.decode(msgspec.json.encode(first), type=Snapshot) == first
     assert json.loads(msgspec.json.encode(first))["version"] == 1
+
+
+def test_tools_are_refused_where_the_template_knows_none(tmp_path: Path) -> None:
+    body = CHAT | {"tools": [{"type": "function", "function": {"name": "f"}}]}
+
+    async def without(g: Gateway, engine: Engine) -> None:
+        reply = await ask(g.port, body=body)
+        assert (reply.status, reply.error["code"], reply.error["param"]) == (400, "tools_unsupported", "tools")
+        assert (await ask(g.port, body=CHAT | {"tools": []})).status == 200
+        assert (await ask(g.port, body=CHAT | {"tools": None})).status == 200
+        assert len(engine.bodies) == 2
+
+    async def with_tools(g: Gateway, _: Engine) -> None:
+        assert (await ask(g.port, body=body)).status == 200
+
+    run(tmp_path / "without", without)
+    run(tmp_path / "with", with_tools, replica={"capabilities": ("chat", "tools")})

@@ -10,7 +10,9 @@ import msgspec
 
 from roadbed.runtime.base import ProcessSpec
 
-Capability = Literal["chat", "completions", "embeddings", "tools", "json_schema", "tokenize"]
+Capability = Literal["chat", "completions", "embeddings", "tools", "json_schema", "tokenize", "stops_streams_only"]
+"""stops_streams_only is a habit rather than an ability: a client that leaves is noticed only while streamed to, so
+the gateway asks such an engine for streams and puts whole answers together itself."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):

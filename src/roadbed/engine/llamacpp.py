@@ -117,7 +117,7 @@ class LlamaCppAdapter:
         if self._spec.embeddings:
             capabilities.append("embeddings")
         else:
-            capabilities += ["completions", "json_schema"]
+            capabilities += ["completions", "json_schema", "stops_streams_only"]
             if props.chat_template:
                 capabilities.append("chat")
             if props.chat_template_caps.supports_tools:

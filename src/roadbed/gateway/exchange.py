@@ -9,6 +9,7 @@ An exchange is a callback object, not a task: it is the handler of its client co
 connection. `_settle` is the only way out and runs once: ledger, limits, router and metrics move there together.
 """
 
+import logging
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from roadbed.gateway.openai.bodies import EndpointName, Parsed, rewrite
 from roadbed.gateway.openai.errors import ApiError
 from roadbed.gateway.openai.stream import StreamMeter
 from roadbed.gateway.openai.usage import usage_of
+from roadbed.gateway.openai.whole import Whole
 from roadbed.router.base import Decision
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from roadbed.gateway.wire.upstream import UpstreamConnection
 
 MAX_UNARY_BYTES = 64 * 2**20
+log = logging.getLogger(__name__)
 _THOUSANDTHS = [f"{number:03d}" for number in range(1000)]
 _RETRIABLE = frozenset((502, 503, 504))
 
@@ -47,6 +50,7 @@ class Exchange:
         "_settled",
         "_started",
         "_status",
+        "_whole",
         "cached_tokens",
         "caller",
         "completion_tokens",
@@ -115,6 +119,7 @@ class Exchange:
         self._body: list[bytes] = []
         self._body_size = 0
         self._meter: StreamMeter | None = None
+        self._whole: Whole | None = None
         self._started = False
         self._settled = False
         self.estimated = False
@@ -127,6 +132,13 @@ class Exchange:
         """Carries out a routing decision."""
         if self._settled:
             return
+        try:
+            self._carry_out(decision)
+        except Exception:
+            log.exception("request %s failed inside the gateway", self.request_id)
+            self.fail()
+
+    def _carry_out(self, decision: Decision) -> None:
         if self._queued_at:
             self.waited_s += monotonic() - self._queued_at
             self._queued_at = 0.0
@@ -148,10 +160,13 @@ class Exchange:
         routes = self.service.tally.routes
         routes[self.route] = routes.get(self.route, 0) + 1
         raw = self.request.body
-        streaming = self.parsed.stream
-        if streaming or replica.upstream_model is not None:
-            add_usage = streaming and not self.parsed.include_usage
-            raw = rewrite(raw, model=replica.upstream_model, add_usage=add_usage, parsed=self.parsed)
+        parsed = self.parsed
+        self._whole = Whole() if replica.asks_streams and not parsed.stream and self.endpoint != "embeddings" else None
+        if parsed.stream or self._whole is not None or replica.upstream_model is not None:
+            add_usage = parsed.stream and not parsed.include_usage
+            raw = rewrite(
+                raw, model=replica.upstream_model, add_usage=add_usage, parsed=parsed, stream=self._whole is not None
+            )
         head = f"{replica.heads[self.endpoint]}x-request-id: {self.request_id}\r\ncontent-length: {len(raw)}\r\n\r\n"
         self.sent_at = monotonic()
         if self.num_tries == 1:
@@ -178,9 +193,14 @@ class Exchange:
             self._meter = StreamMeter(self.parsed.include_usage, chat=self.endpoint == "chat")
         else:
             self._meter = None
+        if status != 200 or not self._content_type.startswith(b"text/event-stream"):
+            self._whole = None  # an error, or an engine that answers as it likes
 
     def up_data(self, data: bytes) -> None:
         meter = self._meter
+        if self._whole is not None:
+            self._gather(self._whole, data)
+            return
         if meter is None:
             self._body.append(data)
             self._body_size += len(data)
@@ -211,10 +231,31 @@ class Exchange:
         if self.connection.paused:
             self.client_slow(True)
 
+    def _gather(self, whole: Whole, data: bytes) -> None:
+        """A piece of an answer that the client gets whole."""
+        waiting = not whole.num_events
+        try:
+            whole.feed(data)
+        except ValueError as error:
+            self._cancel_upstream()
+            self._engine_failed(f"The engine's stream is broken: {error}.")
+            return
+        if waiting and whole.num_events:
+            self.service.router.first_byte(self.request_id, monotonic())
+
     def up_done(self) -> None:
         self.upstream = None
-        meter = self._meter
-        if meter is None:
+        try:
+            self._answered()
+        except Exception:
+            log.exception("request %s failed inside the gateway", self.request_id)
+            self.fail()
+
+    def _answered(self) -> None:
+        meter, whole = self._meter, self._whole
+        if whole is not None:
+            self._whole_done(whole)
+        elif meter is None:
             self._unary_done()
         elif meter.done:
             self.connection.end_stream(meter.finish())
@@ -228,6 +269,18 @@ class Exchange:
             self._again()
             return
         self._engine_failed(f"The replica was lost: {message}.")
+
+    def _whole_done(self, whole: Whole) -> None:
+        if whole.error:
+            self._refuse(errors.from_engine(500, whole.error), "engine_error")
+            return
+        try:
+            self._body = [whole.body()]
+        except ValueError as error:
+            self._engine_failed(f"The engine failed: {error}.")
+            return
+        self._content_type = b"application/json"
+        self._unary_done()
 
     def _unary_done(self) -> None:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
@@ -259,6 +312,18 @@ class Exchange:
             self._settle("engine_error", 200)
         else:
             self._refuse(error, "engine_error")
+
+    def fail(self) -> None:
+        """Something in here went wrong: the client hears it if it still can, and the exchange is settled."""
+        if self._settled:
+            return
+        self._cancel_upstream()
+        self._settle("engine_error", 500)
+        if self._started:
+            self.connection.abort()
+        elif self.connection.busy:
+            error = ApiError(500, "internal_error", "The gateway failed.")
+            self.connection.respond(error.status, error.headers(), error.body())
 
     # ── what the client does (Handler) ────────────────────────────────────────────────────────────
 
@@ -313,7 +378,7 @@ class Exchange:
 
     def _count(self, outcome: "Outcome", body: bytes) -> None:
         """Sets the token counts: the engine's numbers where it gave them, else ours, marked as estimated."""
-        meter = self._meter
+        meter = self._meter or self._whole
         usage = meter.usage if meter is not None else usage_of(body) if body else None
         if usage is not None:
             self.used_prompt_tokens = usage.prompt_tokens

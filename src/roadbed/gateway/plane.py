@@ -98,7 +98,10 @@ class Plane:
             self.respond_error(connection, request, error)
         except Exception:
             log.exception("a request failed inside the gateway")
-            if connection.busy:
+            opened = [e for e in self.exchanges.values() if e.connection is connection]
+            for exchange in opened:
+                exchange.fail()
+            if connection.busy and not opened:
                 self.respond_error(connection, request, ApiError(500, "internal_error", "The gateway failed."))
         return None
 
@@ -107,6 +110,10 @@ class Plane:
         caller = self.tables.callers.authenticate(headers.get(b"authorization"), "inference")
         parsed = _PARSERS[endpoint](request.body)
         service = self.service_for(parsed.model, caller, endpoint)
+        if parsed.prefix is not RAW_NONE and service.capabilities and "tools" not in service.capabilities:
+            raise ApiError(
+                400, "tools_unsupported", f"The chat template of '{parsed.model}' knows no tools.", param="tools"
+            )
         router = service.router
         num_bytes = len(parsed.prompt) + len(parsed.prefix)
         prompt_tokens = router.prompt_tokens(num_bytes)

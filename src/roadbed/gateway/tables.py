@@ -25,13 +25,14 @@ _PATHS: dict[EndpointName, str] = {
 class Replica:
     """Where a request is sent."""
 
-    __slots__ = ("entry", "fields", "heads", "id", "pool", "upstream_model")
+    __slots__ = ("asks_streams", "entry", "fields", "heads", "id", "pool", "upstream_model")
 
     def __init__(self, entry: ReplicaEntry, pool: Pool) -> None:
         self.entry = entry
         self.pool = pool
         self.id = entry.id
         self.upstream_model = entry.upstream_model
+        self.asks_streams = "stops_streams_only" in entry.capabilities
         port = "" if entry.port == (443 if entry.tls else 80) else f":{entry.port}"
         self.fields = f"host: {entry.host}{port}\r\ncontent-type: application/json\r\n"
         if entry.api_key is not None:

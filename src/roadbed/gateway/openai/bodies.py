@@ -59,6 +59,7 @@ class Parsed:
         self.service_tier = service_tier
 
 
+_NO_TOOLS = (RAW_NONE, msgspec.Raw(b"[]"))
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 
 
@@ -118,7 +119,7 @@ def parse_chat(raw: bytes) -> Parsed:
             400, "missing_required_parameter", "'messages' must hold at least one message.", param="messages"
         )
     tools = body.tools
-    parsed = _common(body, body.messages, tools if tools != RAW_NONE else RAW_NONE)
+    parsed = _common(body, body.messages, tools if tools not in _NO_TOOLS else RAW_NONE)
     if body.max_completion_tokens is not None:
         parsed.max_tokens = body.max_completion_tokens
     return parsed
@@ -159,20 +160,23 @@ def parse_embedding(raw: bytes) -> Parsed:
     return Parsed(body.model, body.input, RAW_NONE, max_tokens=0)
 
 
-def rewrite(raw: bytes, *, model: str | None, add_usage: bool, parsed: Parsed) -> bytes:
-    """The body as the engine gets it: another model name and a request for usage where the client asked for none.
+def rewrite(raw: bytes, *, model: str | None, add_usage: bool, parsed: Parsed, stream: bool = False) -> bytes:
+    """The body as the engine gets it: another model name, a request for usage where the client asked for none, and
+    `stream` where an answer that the client wants whole is to come as a stream with usage.
 
     Adding a member in front is a splice; anything else is decoded and encoded again.
     """
-    if model is None and not add_usage:
+    if model is None and not add_usage and not stream:
         return raw
-    if model is None and not parsed.has_stream_options:
+    if model is None and not parsed.has_stream_options and not stream:
         start = raw.index(b"{") + 1
         return b'%b"stream_options":{"include_usage":true},%b' % (raw[:start], raw[start:])
     body = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     if model is not None:
         body["model"] = msgspec.Raw(msgspec.json.encode(model))
-    if add_usage:
+    if stream:
+        body["stream"] = msgspec.Raw(b"true")
+    if add_usage or stream:
         options = msgspec.json.decode(body.get("stream_options", b"null")) or {}
         body["stream_options"] = msgspec.Raw(msgspec.json.encode(options | {"include_usage": True}))
     return msgspec.json.encode(body)

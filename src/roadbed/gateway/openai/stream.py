@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from roadbed.gateway.openai.usage import Usage
+from roadbed.gateway.openai.usage import Usage, with_another_choice
 
 _DONE: Final = b"data: [DONE]\n\n"
 MAX_EVENT_BYTES: Final = 4 * 2**20
@@ -32,13 +32,14 @@ class StreamMeter:
     usage: what the engine reported, if it did. num_events: events with choices so far. done: [DONE] was seen.
     """
 
-    __slots__ = ("_chat", "_partial", "_usage_wanted", "done", "num_events", "usage")
+    __slots__ = ("_chat", "_final", "_partial", "_usage_wanted", "done", "num_events", "usage")
 
     def __init__(self, usage_wanted: bool, *, chat: bool = False) -> None:
         """`chat`: the first delta must name its role; llama.cpp forgets it when the first token is half a character."""
         self._usage_wanted = usage_wanted
         self._chat = chat
         self._partial = b""
+        self._final: Usage | None = None
         self.usage: Usage | None = None
         self.num_events = 0
         self.done = False
@@ -105,6 +106,7 @@ class StreamMeter:
         if chunk.usage is not None:
             self.usage = chunk.usage
             if not chunk.choices:
+                self.usage = self._final = with_another_choice(self._final, chunk.usage)
                 self.num_events -= 1
                 return event + b"\n\n" if self._usage_wanted else b""
         return event + b"\n\n"

@@ -22,6 +22,15 @@ class Usage(msgspec.Struct):
         return details.cached_tokens if details is not None else None
 
 
+def with_another_choice(so_far: Usage | None, usage: Usage) -> Usage:
+    """The usage of a stream after a further event of usage alone. OpenAI sends one such event; llama.cpp sends one for
+    each of `n` choices, with that choice's completion tokens and the same prompt."""
+    if so_far is None:
+        return usage
+    completion = (so_far.completion_tokens or 0) + (usage.completion_tokens or 0)
+    return msgspec.structs.replace(so_far, completion_tokens=completion, total_tokens=so_far.prompt_tokens + completion)
+
+
 class _Reply(msgspec.Struct):
     usage: Usage | None = None
 
