@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "keys": "API keys: list, create, revoke.",
     "usage": "Who used what, and what it cost.",
     "bench": "Measure a service: open loop, percentiles, SLO attainment.",
+    "twin": "Replay a trace on modelled machines, policies side by side.",
     "schema": "JSON Schema of the files you write.",
     "doctor": "Check this machine, with a fix per line.",
 }
@@ -34,6 +35,7 @@ GROUPS = {
     "Platform": ("up", "down", "status", "doctor"),
     "Services": ("apply", "ps", "logs", "explain", "scale", "stop"),
     "Use": ("chat", "models", "keys", "usage", "bench", "schema"),
+    "Try": ("twin",),
 }
 HIDDEN = {"_control": "roadbed.cli.control_process"}
 

@@ -1,0 +1,36 @@
+"""`roadbed twin`: the data centre as a model, driven by the code that runs the real one."""
+
+from importlib import import_module
+
+import click
+
+TWINS = {
+    "schedule": "Fill a cluster up: how much of it can each policy give out?",
+}
+"""Name → one line of help. The command is `command` in roadbed.cli.twin_<name>."""
+
+
+class LazyTwin(click.Group):
+    """Imports a command when it is asked for: numpy is not needed to print help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(TWINS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in TWINS:
+            return None
+        found: click.Command = import_module(f"roadbed.cli.twin_{cmd_name}").command
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(TWINS.items()))
+
+
+@click.command("twin", cls=LazyTwin)
+def command() -> None:
+    """Try a policy on a trace before it touches anybody's work.
+
+    \b
+      roadbed twin schedule --nodes nodes.csv --pods pods.csv --policy roadbed,fgd,bestfit
+    """

@@ -1,0 +1,1 @@
+"""A modelled data centre around the real decision code: traces in, tables and pictures out (docs/design/twin.md)."""
