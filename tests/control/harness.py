@@ -11,19 +11,23 @@ from pathlib import Path
 
 import msgspec
 
-from roadbed.control.placement import Node
+from roadbed.control.placement import Node, node_info
+from roadbed.control.pool import LivePool
 from roadbed.control.reconcilers.actions import ModelFact
 from roadbed.control.state import ModelInfo, Signals, State
 from roadbed.control.store import Store
 from roadbed.engine.base import Capacity, Endpoint, EngineFailure, LaunchRequest, LoadReport
 from roadbed.errors import ConflictError, EngineError, NotFoundError
 from roadbed.gateway.account import Account
+from roadbed.hardware.machine import Machine
 from roadbed.home import Home
 from roadbed.runtime.base import ProcessSpec, ProcessStatus
 from roadbed.spec.platform import PlatformConfig
 from roadbed.spec.service import LlamaCppEngine, OpenAIEngine, VllmEngine
 
 TOKEN = "test-admin-token"
+NODE = Node(cpu=4.0, memory_bytes=8 * 2**30)
+MACHINE = Machine(num_cpus=4, memory_mib=8192)
 CAPACITY = Capacity(max_concurrency=4, kv_tokens=16384, context_tokens=4096, capabilities=("chat", "completions"))
 
 
@@ -169,7 +173,8 @@ class World:
             runtime=self.runtime,
             models=self.models,
             create_engine=self.engines.create,
-            node=Node(cpu=4.0, memory_bytes=8 * 2**30),
+            node=NODE,
+            pool=LivePool([node_info(NODE, MACHINE, "local")]),
             signals=Signals(store, loop),
             account=Account(home.account, num_workers=2),
             gateway_port=8000,

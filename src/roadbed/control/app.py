@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from roadbed import __version__
-from roadbed.control.api import apply, events, keys, models, platform, processes, services, tenants, usage
+from roadbed.control.api import apply, events, keys, models, platform, pool, processes, services, tasks, tenants, usage
 from roadbed.control.api.strict import RouteTable, StrictQuery
 from roadbed.control.state import State
 from roadbed.errors import RoadbedError
@@ -18,7 +18,7 @@ from roadbed.errors import RoadbedError
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 2 * 2**20
-_ROUTERS = (platform, apply, services, events, tenants, keys, usage, models, processes)
+_ROUTERS = (platform, apply, services, tasks, pool, events, tenants, keys, usage, models, processes)
 
 
 def create_app(state: State) -> FastAPI:

@@ -21,17 +21,21 @@ from fastapi import FastAPI
 from roadbed import __version__, engine
 from roadbed.control.app import create_app
 from roadbed.control.models import ModelJobs
+from roadbed.control.placement import node_info
+from roadbed.control.pool import LivePool
 from roadbed.control.reconcilers.gateway import GatewayReconciler
 from roadbed.control.reconcilers.ledger import LedgerIngest
 from roadbed.control.reconcilers.load import LoadPoller
 from roadbed.control.reconcilers.loop import run_loop
 from roadbed.control.reconcilers.publisher import Publisher, choose_port, read_snapshot, write_private
 from roadbed.control.reconcilers.service import ServiceReconciler
+from roadbed.control.reconcilers.task import TaskReconciler
 from roadbed.control.state import Signals, State, probe_node
 from roadbed.control.store import open_store
 from roadbed.control.token import ensure_token
 from roadbed.errors import RuntimeFailure
 from roadbed.gateway.account import Account
+from roadbed.hardware.probe import probe
 from roadbed.home import Home
 from roadbed.models.store import ModelStore
 from roadbed.runtime.base import Runtime
@@ -43,6 +47,8 @@ logger = logging.getLogger(__name__)
 Mount = Callable[[FastAPI], None]
 GRACE_S = 5.0
 PLATFORM_FILE = "platform.json"
+NODE_NAME = "local"
+"""This machine, as the scheduler and `roadbed nodes` call it."""
 
 
 def serve(home: Home, *, mount: Mount | None = None) -> None:
@@ -85,6 +91,7 @@ def build_state(home: Home, runtime: Runtime | None = None) -> State:
     home.create()
     config = load_config(home.config)
     store = open_store(config.control.database_url, home.database)
+    node = probe_node(config.node)
     try:
         return State(
             home=home,
@@ -94,7 +101,8 @@ def build_state(home: Home, runtime: Runtime | None = None) -> State:
             runtime=LocalRuntime(home) if runtime is None else runtime,
             models=ModelJobs(ModelStore(home.models), store),
             create_engine=engine.create,
-            node=probe_node(config.node),
+            node=node,
+            pool=LivePool([node_info(node, probe(), NODE_NAME)]),
             signals=Signals(store, asyncio.get_running_loop()),
             account=Account(home.account, num_workers=config.gateway.workers),
             gateway_port=choose_port(config.gateway, read_snapshot(home.snapshot)),
@@ -128,6 +136,7 @@ async def _serve(state: State, app: FastAPI, listener: socket.socket, ended: asy
         for name, loop in (
             ("publisher", run_loop(state, "publisher", Publisher(state).one_pass, "state")),
             ("service", run_loop(state, "service", ServiceReconciler(state).one_pass, "state")),
+            ("task", run_loop(state, "task", TaskReconciler(state).one_pass, "state")),
             ("gateway", run_loop(state, "gateway", GatewayReconciler(state).one_pass)),
             ("load", run_loop(state, "load", LoadPoller(state).one_pass)),
             ("ledger", run_loop(state, "ledger", ingest.one_pass)),

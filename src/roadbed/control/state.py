@@ -14,6 +14,7 @@ import msgspec
 import psutil
 
 from roadbed.control.placement import Node
+from roadbed.control.pool import LivePool
 from roadbed.control.reconcilers.actions import ModelFact
 from roadbed.control.store import Store, Topic
 from roadbed.engine.base import EngineAdapter, LoadReport
@@ -102,6 +103,8 @@ class State:
     models: ModelBook
     create_engine: EngineFactory
     node: Node
+    pool: LivePool
+    """The scheduler of this platform."""
     signals: Signals
     account: Account | None = None
     gateway_port: int = 0

@@ -21,18 +21,20 @@ def funnel(state: State, gang: Gang, amounts: Ints, tier: int) -> Funnel:
     shape = gang.shape
     steps: list[Step] = []
     left = np.ones(state.num_nodes, bool)
-    steps.append(Step(NO_NODES, state.num_nodes, "nodes"))
+    steps.append(Step(NO_NODES, state.num_nodes, _plural(state.num_nodes, "node")))
     chip = allowed(state, _plain(shape))
     for reason, mask, text in (
         (NO_CHIP, chip, _chip_text(shape)),
         (NO_LABEL, allowed(state, shape), "with the labels " + ", ".join(f"{k}={v}" for k, v in shape.labels)),
         (CORDONED, state.schedulable, "not cordoned"),
-        (NO_HOST, _host(state, shape), f"with {shape.cpu_milli / 1000:g} cores and {shape.memory_mib:,} MiB free"),
+        (NO_HOST, _host(state, shape), f"with {_host_text(shape.cpu_milli, shape.memory_mib)} free"),
         (NO_DEVICE, _devices(state, shape), f"with {_amount(shape)} free"),
     ):
-        before = int(left.sum())
+        before, before_mask = int(left.sum()), left.copy()
         left &= mask
         now = int(left.sum())
+        if not now and reason == NO_HOST:
+            text += f" (of one, at most {_best_host(state, before_mask)} are)"
         if now < before or (reason == NO_CHIP and shape.num_devices):
             steps.append(Step(reason, now, text))
         if not now:
@@ -59,6 +61,20 @@ def _plain(shape: Shape) -> Shape:
 
 def _host(state: State, shape: Shape) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     return (state.cpu_left >= shape.cpu_milli) & (state.memory_left >= shape.memory_mib)
+
+
+def _host_text(cpu_milli: int, memory_mib: int) -> str:
+    memory = f"{memory_mib / 1024:.1f} GiB" if memory_mib >= 1024 else f"{memory_mib} MiB"
+    return f"{_plural(cpu_milli / 1000, 'core')} and {memory}"
+
+
+def _best_host(state: State, nodes: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> str:
+    """The most CPU and the most memory any of the nodes has free, for a sense of how far off it is."""
+    return _host_text(int(state.cpu_left[nodes].max(initial=0)), int(state.memory_left[nodes].max(initial=0)))
+
+
+def _plural(count: float, noun: str) -> str:
+    return noun + ("" if count == 1 else "s") if noun == "node" else f"{count:g} {noun}{'' if count == 1 else 's'}"
 
 
 def _devices(state: State, shape: Shape) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

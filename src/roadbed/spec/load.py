@@ -27,9 +27,9 @@ from roadbed.spec.task import Task
 from roadbed.spec.tenant import Key, Tenant
 
 AnySpec = Service | Tenant | Key | Task | Quota | Cluster
-Applicable = Service | Tenant | Key
+Applicable = Service | Tenant | Key | Task | Quota
 """What the control plane keeps."""
-APPLICABLE_KINDS = ("key", "service", "tenant")
+APPLICABLE_KINDS = ("key", "quota", "service", "task", "tenant")
 
 KINDS: dict[str, type[AnySpec]] = {
     "service": Service,
@@ -119,30 +119,18 @@ def _text_of(path: Path) -> str:
 
 
 def applicable(specs: Sequence[AnySpec]) -> list[Applicable]:
-    """The same specs, if the control plane keeps them and all they ask for. Raises SpecError naming the first other."""
+    """The same specs, if the control plane keeps their kinds. Raises SpecError naming the first other."""
     kept: list[Applicable] = []
     for spec in specs:
         if not isinstance(spec, Applicable):
             raise SpecError(
-                f"{spec.kind} {spec.name!r} is sound, but the control plane does not keep kind {spec.kind} yet; "
-                "it keeps service, tenant and key",
-                hint=f"roadbed schema {spec.kind}",
+                f"{spec.kind} {spec.name!r} is sound, but the platform finds its machines by itself; "
+                f"a {spec.kind} document describes machines to the twin",
+                hint="roadbed twin jobs --help",
                 field="kind",
-            )
-        if isinstance(spec, Service) and (asked := _unserved(spec)):
-            raise SpecError(
-                f"service {spec.name!r}: {asked} is sound, but the control plane does not place by it yet",
-                hint="roadbed schema service",
-                field=asked,
             )
         kept.append(spec)
     return kept
-
-
-def _unserved(spec: Service) -> str | None:
-    if spec.resources.accelerators is not None:
-        return "resources.accelerators"
-    return "quota" if spec.quota is not None else None
 
 
 def _load(texts: Sequence[tuple[str, str]], chips: Collection[str]) -> list[AnySpec]:

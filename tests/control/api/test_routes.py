@@ -53,10 +53,10 @@ def test_spec_errors_name_the_key(api: TestClient) -> None:
     assert (status, code) == (400, "E_SPEC")
     assert "'replica' is not a key of service; did you mean 'replicas'?" in message
     assert error_of(api.post("/api/apply", json={"specs": [CHAT, CHAT]}))[0] == 400
-    task = {"kind": "task", "name": "t", "command": "true"}
-    status, code, message = error_of(api.post("/api/apply", json={"specs": [CHAT, task]}))
+    cluster = {"kind": "cluster", "name": "lab", "nodes": [{"server": "hgx-h100", "count": 2}]}
+    status, code, message = error_of(api.post("/api/apply", json={"specs": [CHAT, cluster]}))
     assert (status, code) == (400, "E_SPEC")
-    assert "task 't' is sound, but the control plane does not keep kind task yet" in message
+    assert "cluster 'lab' is sound, but the platform finds its machines by itself" in message
     assert api.get("/api/services").json()["services"] == []
 
 

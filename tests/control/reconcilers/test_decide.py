@@ -241,7 +241,10 @@ def test_no_capacity_is_said_once_with_numbers_and_heals_when_there_is(machine: 
     machine.step()
     waits = [action for action in machine.step() if isinstance(action, Wait)]
     assert [(wait.reason, wait.message) for wait in waits] == [
-        ("no_capacity", "needs 1 core and 1.0 GiB; free are 0 cores and 7.0 GiB of 1 core and 8.0 GiB")
+        (
+            "no_capacity",
+            "it has no place now: 1 node → 0 with 1 core and 1.0 GiB free (of one, at most 0 cores and 7.0 GiB are)",
+        )
     ]
     assert not any(isinstance(action, Wait) for _ in range(10) for action in machine.step())
     machine.settle()
@@ -253,8 +256,8 @@ def test_no_capacity_is_said_once_with_numbers_and_heals_when_there_is(machine: 
 
 def test_priority_goes_first_when_room_is_short() -> None:
     machine = FakeMachine(node=Node(cpu=1.0, memory_bytes=8 * 2**30))
-    machine.apply(Service(name="a", model="small", priority=7))
-    machine.apply(Service(name="b", model="small", priority=2))
+    machine.apply(Service(name="a", model="small", priority=2))
+    machine.apply(Service(name="b", model="small", priority=7))
     machine.settle()
     assert (machine.states("a"), machine.states("b")) == (["pending"], ["ready"])
 

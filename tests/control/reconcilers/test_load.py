@@ -17,7 +17,7 @@ from tests.control.harness import World, world_of
 
 
 async def ready(world: World) -> None:
-    apply(world.store, [Service(name="chat", model="smollm2-135m-instruct")], world.state.node, "test")
+    apply(world.store, [Service(name="chat", model="smollm2-135m-instruct")], world.state.pool, "test")
     reconciler = ServiceReconciler(world.state)
     for _ in range(6):
         await reconciler.one_pass()

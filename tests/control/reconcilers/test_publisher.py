@@ -52,7 +52,7 @@ expires_in: 60
 
 def wish(world: World, text: str = SPECS) -> str:
     """Applies specs; returns the id of the key made."""
-    applied = apply(world.store, load_text(text), world.state.node, "test")
+    applied = apply(world.store, load_text(text), world.state.pool, "test")
     return next((item.id for item in applied if item.id is not None), "")
 
 

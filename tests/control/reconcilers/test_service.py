@@ -20,7 +20,7 @@ CHAT = Service(name="chat", model="smollm2-135m-instruct", replicas=IntRange(min
 
 
 def wish(world: World, *specs: Service) -> None:
-    apply(world.store, specs, world.state.node, "test")
+    apply(world.store, specs, world.state.pool, "test")
 
 
 def rows(world: World) -> list[ReplicaRow]:

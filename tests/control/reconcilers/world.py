@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from roadbed.control.placement import Node
+from roadbed.control.placement import Node, node_info
+from roadbed.control.pool import LivePool
 from roadbed.control.reconcilers.actions import (
     Action,
     Adopt,
@@ -23,11 +24,13 @@ from roadbed.control.reconcilers.actions import (
     StopUnknown,
     World,
 )
+from roadbed.control.reconcilers.ask import ask
 from roadbed.control.reconcilers.decide import decide
 from roadbed.control.reconcilers.transition import create_row, move, tell
 from roadbed.control.store.replica import ReplicaRow
 from roadbed.control.store.service import ServiceRow
 from roadbed.engine.base import Capacity
+from roadbed.hardware.machine import Machine
 from roadbed.runtime.base import ProcessStatus
 from roadbed.spec.service import Service
 
@@ -62,11 +65,24 @@ class FakeMachine:
     known: set[str] = field(default_factory=set)
     codes: list[str] = field(default_factory=list)
     num_ports: int = 20_000
+    _pool: tuple[Node, LivePool] | None = None
+
+    def scheduler(self) -> LivePool:
+        """The real one, made anew when the machine is another."""
+        if self._pool is None or self._pool[0] != self.node:
+            machine = Machine(num_cpus=4, memory_mib=8192)
+            self._pool = (self.node, LivePool([node_info(self.node, machine, "local")]))
+        return self._pool[1]
 
     def world(self) -> World:
         rows = list(self.rows.values())
+        asked = ask(self.scheduler(), rows, self.processes, self.now)
         return World(
             node=self.node,
+            granted=asked.granted,
+            waits=asked.waits,
+            evicted=asked.evicted,
+            relieves=asked.relieves,
             services=tuple(self.services.values()),
             replicas=tuple(rows),
             processes=dict(self.processes),

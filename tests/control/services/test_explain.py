@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from roadbed.control.placement import Node
+from roadbed.control.placement import Node, node_info
+from roadbed.control.pool import LivePool
 from roadbed.control.reconcilers.service import ServiceReconciler
 from roadbed.control.services.apply import apply
 from roadbed.control.services.explain import explain_service
@@ -16,8 +17,13 @@ from roadbed.errors import NotFoundError
 from roadbed.spec.quantity import IntRange
 from roadbed.spec.service import Resources, Service
 from tests.control.conftest import Clock
-from tests.control.harness import world_of
+from tests.control.harness import MACHINE, world_of
 from tests.control.store.test_usage import settled
+
+
+def small_pool(cpu: float) -> LivePool:
+    return LivePool([node_info(Node(cpu=cpu, memory_bytes=8 * 2**30), MACHINE, "local")])
+
 
 CHAT = Service(name="chat", model="smollm2-135m-instruct", replicas=IntRange(min=2, max=2))
 
@@ -25,14 +31,16 @@ CHAT = Service(name="chat", model="smollm2-135m-instruct", replicas=IntRange(min
 def test_a_service_on_its_way_and_as_wished(store: Store, tmp_path: Path, clock: Clock) -> None:
     async def scenario() -> None:
         async with world_of(store, tmp_path) as world:
-            world.state.node = Node(cpu=1.0, memory_bytes=8 * 2**30)
-            apply(store, [CHAT], world.state.node, "test")
+            world.state.pool = small_pool(1.0)
+            apply(store, [CHAT], world.state.pool, "test")
             reconciler = ServiceReconciler(world.state)
             for _ in range(6):
                 await reconciler.one_pass()
             told = explain_service(store, "chat")
-            assert told.summary.startswith("on its way: 1 of 2 ready; chat-1: needs 1 core")
-            assert told.replicas[1].why.startswith("no_capacity: needs 1 core")
+            assert told.summary.startswith("on its way: 1 of 2 ready; chat-1: it has no place now")
+            assert told.replicas[1].why.startswith(
+                "no_capacity: it has no place now: 1 node → 0 with 1 core and 1.0 GiB free"
+            )
             assert told.replicas[1].next == "placed as soon as there is room"
             assert [event.code for event in told.events][:3] == [
                 "service.created",
@@ -45,7 +53,7 @@ def test_a_service_on_its_way_and_as_wished(store: Store, tmp_path: Path, clock:
             assert failed.next == "tried again"
             assert failed.next_at == clock.now + 0.5
             assert "last words" in failed.why
-            world.state.node = Node(cpu=4.0, memory_bytes=8 * 2**30)
+            world.state.pool = small_pool(4.0)
             clock.tick(1.0)
             for _ in range(6):
                 await reconciler.one_pass()
@@ -59,7 +67,7 @@ def test_starting_pulling_and_too_large(store: Store, tmp_path: Path, clock: Clo
         async with world_of(store, tmp_path) as world:
             world.engines.loading = True
             big = Service(name="big", model="smollm2-135m-instruct", resources=Resources(cpu=64.0))
-            apply(store, [CHAT, big], world.state.node, "test")
+            apply(store, [CHAT, big], world.state.pool, "test")
             reconciler = ServiceReconciler(world.state)
             for _ in range(3):
                 await reconciler.one_pass()
@@ -79,7 +87,7 @@ def test_unknown_service(store: Store) -> None:
 def test_status_counts_what_is_held_and_who_is_missing(store: Store, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world_of(store, tmp_path) as world:
-            apply(store, [CHAT], world.state.node, "test")
+            apply(store, [CHAT], world.state.pool, "test")
             reconciler = ServiceReconciler(world.state)
             for _ in range(6):
                 await reconciler.one_pass()
@@ -94,7 +102,7 @@ def test_status_counts_what_is_held_and_who_is_missing(store: Store, tmp_path: P
 def test_live_numbers_come_from_the_window(store: Store, tmp_path: Path, clock: Clock) -> None:
     async def scenario() -> None:
         async with world_of(store, tmp_path) as world:
-            apply(store, [CHAT], world.state.node, "test")
+            apply(store, [CHAT], world.state.pool, "test")
             records = [settled(f"r{n}", at=clock.now - n, ttft_s=0.1 * n, completion_tokens=30) for n in range(1, 11)]
             records.append(settled("old", at=clock.now - 100.0, ttft_s=9.0))
             records.append(settled("shed", at=clock.now, ttft_s=0.0, outcome="shed", route="queue_full"))

@@ -4,17 +4,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from roadbed.control.placement import Node
+from roadbed.control.placement import Node, node_info
+from roadbed.control.pool import LivePool
 from roadbed.control.services.apply import Applied, apply, plan
 from roadbed.control.services.service import delete_service, diff_fields, model_names, scale_service
 from roadbed.control.store import Store
 from roadbed.control.store.event import list_events
 from roadbed.control.store.service import ServiceRow, get_service
 from roadbed.errors import ConflictError, NotFoundError, UsageError
+from roadbed.hardware.machine import Machine
 from roadbed.spec.load import AnySpec, load_text
 from roadbed.spec.service import OpenAIEngine, Service
 
-NODE = Node(cpu=2.0, memory_bytes=8 * 2**30)
+POOL = LivePool([node_info(Node(cpu=2.0, memory_bytes=8 * 2**30), Machine(num_cpus=2, memory_mib=8192), "local")])
 CHAT = "kind: service\nname: chat\nmodel: smollm2-135m-instruct\nreplicas: 1..3\n"
 
 
@@ -26,7 +28,7 @@ def one(text: str) -> Service:
 
 def wish(store: Store, *texts: str) -> list[Applied]:
     specs: list[AnySpec] = [spec for text in texts for spec in load_text(text)]
-    return apply(store, specs, NODE, "test")
+    return apply(store, specs, POOL, "test")
 
 
 def stored(store: Store, name: str = "chat") -> ServiceRow:
@@ -63,7 +65,7 @@ def test_apply_is_idempotent(any_store: Store) -> None:
 )
 def test_only_what_engines_depend_on_relaunches(store: Store, change: str, relaunches: bool) -> None:
     wish(store, CHAT)
-    (planned,) = plan(store, [one(CHAT + change)], NODE)
+    (planned,) = plan(store, [one(CHAT + change)], POOL)
     assert planned.change == "update"
     assert (planned.effects == ["restarts nothing"]) is not relaunches
     wish(store, CHAT + change)
@@ -72,22 +74,22 @@ def test_only_what_engines_depend_on_relaunches(store: Store, change: str, relau
 
 
 def test_plan_shows_fields_and_what_fits_and_changes_nothing(store: Store) -> None:
-    (planned,) = plan(store, [one(CHAT.replace("1..3", "3"))], NODE)
+    (planned,) = plan(store, [one(CHAT.replace("1..3", "3"))], POOL)
     assert planned.change == "create"
     assert planned.effects[0] == "starts 3 replicas of smollm2-135m-instruct"
-    assert planned.effects[1].startswith("only 2 of 3 fit now (no_capacity): needs 1 core")
+    assert planned.effects[1] == "only 2 of 3 fit now; the rest waits for room"
     assert "kind" not in [field.field for field in planned.fields]
     with store.read() as connection:
         assert get_service(connection, "chat") is None
     wish(store, CHAT)
-    (planned,) = plan(store, [one(CHAT + "slo: {ttft: 1s}\n")], NODE)
+    (planned,) = plan(store, [one(CHAT + "slo: {ttft: 1s}\n")], POOL)
     assert [(field.field, field.before, field.after) for field in planned.fields] == [("slo.ttft", None, 1.0)]
 
 
 def test_a_narrower_range_moves_the_wish_into_it(store: Store) -> None:
     wish(store, CHAT)
     scale_service(store, "chat", 3, "test")
-    (planned,) = plan(store, [one(CHAT.replace("1..3", "1..2"))], NODE)
+    (planned,) = plan(store, [one(CHAT.replace("1..3", "1..2"))], POOL)
     assert planned.effects == ["scales from 3 to 2 replicas"]
     wish(store, CHAT.replace("1..3", "1..2"))
     assert stored(store).num_desired == 2
@@ -134,7 +136,7 @@ def test_models_nobody_knows_and_urls_that_lead_nowhere_are_refused(store: Store
         wish(store, CHAT.replace("smollm2-135m-instruct", "smollm2-135m"))
     far = Service(name="far", model="x", engine=OpenAIEngine(urls=["gopher://x"]))
     with pytest.raises(UsageError, match="gopher"):
-        apply(store, [far], NODE, "test")
+        apply(store, [far], POOL, "test")
 
 
 def test_all_or_nothing(any_store: Store) -> None:

@@ -62,13 +62,13 @@ class AppliedAllView(View):
 @router.post("/plan", response_model=PlansView, responses=errors(404, 409))
 def post_plan(state: StateDep, body: SpecsBody) -> dict[str, list[Plan]]:
     """What applying these would change, and what would follow; changes nothing."""
-    return {"plans": plan(state.store, _read(body), state.node)}
+    return {"plans": plan(state.store, _read(body), state.pool)}
 
 
 @router.post("/apply", response_model=AppliedAllView, responses=errors(404, 409))
 def post_apply(state: StateDep, body: SpecsBody) -> dict[str, list[Applied]]:
     """Stores all of them or none. Reconcilers do the rest; watch /api/events."""
-    return {"applied": apply(state.store, _read(body), state.node, ACTOR)}
+    return {"applied": apply(state.store, _read(body), state.pool, ACTOR)}
 
 
 def _read(body: SpecsBody) -> list[Applicable]:

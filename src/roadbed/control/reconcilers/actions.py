@@ -9,6 +9,7 @@ from roadbed.control.store.replica import ReplicaRow
 from roadbed.control.store.service import ServiceRow
 from roadbed.engine.base import Capacity
 from roadbed.runtime.base import ProcessStatus
+from roadbed.scheduler.base import Placement
 
 FailReason = Literal["exited", "lost", "stuck", "hung", "refused", "unreachable", "model", "start"]
 
@@ -42,6 +43,14 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     """Ready replicas that failed too many health checks in a row."""
     known: frozenset[str] = frozenset()
     """Ready replicas this control process has seen ready or adopted."""
+    granted: dict[str, Placement] = {}
+    """Pending replicas the scheduler has found a place for."""
+    waits: dict[str, tuple[str, str]] = {}
+    """Why pending replicas have no place: code and sentence."""
+    evicted: frozenset[str] = frozenset()
+    """Replicas the scheduler wants off their node."""
+    relieves: frozenset[tuple[str, str]] = frozenset()
+    """(pending replica, ready replica): the first would find a place if the second left."""
 
 
 class CreateReplica(msgspec.Struct, frozen=True, tag=True):
@@ -61,11 +70,13 @@ class Wait(msgspec.Struct, frozen=True, tag=True):
 class Pull(msgspec.Struct, frozen=True, tag=True):
     replica: str
     model: str
+    placement: Placement | None = None
 
 
 class Start(msgspec.Struct, frozen=True, tag=True):
     replica: str
     threads: int
+    placement: Placement | None = None
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):

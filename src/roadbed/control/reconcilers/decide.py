@@ -8,7 +8,7 @@ rules that can be read alone. States and invariants: docs/design/control.md.
 
 from collections.abc import Iterator, Sequence
 
-from roadbed.control.placement import Room, threads_per_replica
+from roadbed.control.placement import threads_per_replica
 from roadbed.control.reconcilers.actions import (
     Action,
     Adopt,
@@ -155,6 +155,8 @@ def _while_ready(world: World, replica: ReplicaRow, now: float) -> Action | None
     if replica.id in world.hung:
         reason: FailReason = "unreachable" if replica.is_external else "hung"
         return _fail(replica, reason, "it stopped answering health checks", now, stop=not replica.is_external)
+    if replica.id in world.evicted:
+        return Drain(replica.id, "its node is being drained")
     return None if replica.id in world.known else Adopt(replica.id)
 
 
@@ -217,12 +219,10 @@ def _must_make_room(
     world: World, rows: list[ReplicaRow], current: list[ReplicaRow], old_ready: list[ReplicaRow], num_spare: int
 ) -> bool:
     """Rolling without room for one more: an old one goes first, if that is enough and none is on its way already."""
-    blocked = [row for row in current if row.state == "pending" and row.reason == "no_capacity"]
+    blocked = [row for row in current if row.state == "pending" and row.id in world.waits]
     if not blocked or not old_ready or num_spare < 0 or any(row.state in LEAVING for row in rows):
         return False
-    room = _room(world)
-    room.give_back(old_ready[-1].spec.resources)
-    return room.refuse(blocked[0].spec.resources) is None
+    return (blocked[0].id, old_ready[-1].id) in world.relieves
 
 
 def _remove(rows: Sequence[ReplicaRow], moved: set[str], why: str) -> Iterator[Action]:
@@ -246,31 +246,29 @@ def _create(service: ServiceRow, rows: list[ReplicaRow], current: list[ReplicaRo
 
 
 def _place(world: World, moved: set[str]) -> Iterator[Action]:
-    """Where the pending ones go: first fit, by priority of their service, then by age."""
-    room = _room(world)
+    """Pending replicas: those the scheduler has placed begin, the others say why they wait."""
     waiting = [row for row in world.replicas if row.state == "pending" and row.id not in moved]
-    for row in sorted(waiting, key=lambda row: (row.spec.priority, row.created_at, row.id)):
+    for row in waiting:
         if row.is_external:
             yield Start(row.id, 0)
             continue
-        refusal = room.refuse(row.spec.resources)
-        if refusal is not None:
-            if (row.reason, row.message) != (refusal.reason, refusal.message):
-                yield Wait(row.id, refusal.reason, refusal.message)
+        placement = world.granted.get(row.id)
+        if placement is None:
+            reason = world.waits.get(row.id)
+            if reason is not None and reason != (row.reason, row.message):
+                yield Wait(row.id, *reason)
             continue
-        room.take(row.spec.resources)
         model = world.models.get(row.spec.model, ModelFact())
-        yield Start(row.id, _threads(world)) if model.state == "present" else Pull(row.id, row.spec.model)
+        if model.state == "present":
+            yield Start(row.id, _threads(world), placement)
+        else:
+            yield Pull(row.id, row.spec.model, placement)
 
 
-def _room(world: World) -> Room:
-    room = Room(world.node)
-    for row in world.replicas:
-        process = _process_of(world, row)
-        still_there = row.state == "failed" and process is not None and process.state != "exited"
-        if not row.is_external and (row.state in HOLDS_ROOM or still_there):
-            room.take(row.spec.resources)
-    return room
+def holds_room(row: ReplicaRow, process: ProcessStatus | None) -> bool:
+    """Whether its devices, CPU and memory are taken: also by a failed replica whose process is not gone yet."""
+    still_there = row.state == "failed" and process is not None and owns(row, process) and process.state != "exited"
+    return not row.is_external and (row.state in HOLDS_ROOM or still_there)
 
 
 def _threads(world: World) -> int:

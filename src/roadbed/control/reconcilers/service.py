@@ -25,6 +25,7 @@ from roadbed.control.reconcilers.actions import (
     StopUnknown,
     World,
 )
+from roadbed.control.reconcilers.ask import ask
 from roadbed.control.reconcilers.decide import DRAIN_MIN_S, decide
 from roadbed.control.reconcilers.transition import create_row, move, tell
 from roadbed.control.state import State
@@ -89,8 +90,13 @@ class ServiceReconciler:
         kept = tuple(row for row in services if row.deleted_at is None) + tuple(
             by_name[name] for name in {row.service for row in rows} if by_name[name].deleted_at is not None
         )
+        asked = ask(state.pool, rows, processes, state.store.clock())
         return World(
             node=state.node,
+            granted=asked.granted,
+            waits=asked.waits,
+            evicted=asked.evicted,
+            relieves=asked.relieves,
             services=kept,
             replicas=tuple(rows),
             processes=processes,

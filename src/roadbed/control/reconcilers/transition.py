@@ -52,10 +52,11 @@ def move(row: ReplicaRow, action: RowAction, now: float, *, port: int = 0) -> Re
         case Adopt():
             return row
         case Pull():
-            change = {"state": "pulling"}
+            change = {"state": "pulling", "placement": action.placement or row.placement}
         case Start():
             process = "" if row.is_external else f"service-{row.id}"
-            change = {"state": "starting", "process": process, "port": port, "retry_at": None}
+            placement = action.placement or row.placement
+            change = {"state": "starting", "process": process, "port": port, "retry_at": None, "placement": placement}
         case Ready():
             change = {"state": "ready", "capacity": action.capacity, "ready_at": now}
         case Fail():

@@ -5,12 +5,14 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import Connection
 
-from roadbed.control.placement import Node, Room
+from roadbed.control.jobs import replica_job_id, shape_of
+from roadbed.control.pool import LivePool
 from roadbed.control.store import Store
 from roadbed.control.store.event import append_event
-from roadbed.control.store.replica import HOLDS_ROOM, ReplicaRow, list_replicas
+from roadbed.control.store.replica import ReplicaRow, list_replicas
 from roadbed.control.store.service import ServiceRow, get_service, list_services, put_service
 from roadbed.errors import ConflictError, NotFoundError, UsageError
+from roadbed.scheduler.base import Gang
 from roadbed.spec.service import OpenAIEngine, Service
 
 LAUNCH_FIELDS = ("model", "engine", "resources")
@@ -45,14 +47,14 @@ def diff_fields(before: dict[str, Any], after: dict[str, Any], prefix: str = "")
     return changes
 
 
-def plan_service(connection: Connection, spec: Service, node: Node) -> Plan:
+def plan_service(connection: Connection, spec: Service, pool: LivePool) -> Plan:
     """What `apply_service` would change and what would follow from it."""
     before = get_service(connection, spec.name)
     _check_names(connection, spec)
     after = _shown(spec)
     if before is None or before.deleted_at is not None:
         effects = [f"starts {_replicas(spec.replicas.min)} of {spec.model}"]
-        effects += _fit(spec, spec.replicas.min, list_replicas(connection), node)
+        effects += _fit(spec, spec.replicas.min, [], pool)
         return Plan(kind="service", name=spec.name, change="create", fields=diff_fields({}, after), effects=effects)
     fields = diff_fields(_shown(before.spec), after)
     if not fields:
@@ -63,8 +65,7 @@ def plan_service(connection: Connection, spec: Service, node: Node) -> Plan:
         effects.append(f"scales from {before.num_desired} to {_replicas(num_desired)}")
     if _relaunches(before.spec, spec):
         effects.append(f"replaces {_replicas(num_desired)} one by one: {', '.join(_launch_changes(before.spec, spec))}")
-        others = [row for row in list_replicas(connection) if row.service != spec.name]
-        effects += _fit(spec, num_desired, others, node)
+        effects += _fit(spec, num_desired, list_replicas(connection, spec.name), pool)
     return Plan(kind="service", name=spec.name, change="update", fields=fields, effects=effects or ["restarts nothing"])
 
 
@@ -189,20 +190,16 @@ def _clamp(num_desired: int, spec: Service) -> int:
     return min(max(num_desired, spec.replicas.min), spec.replicas.max)
 
 
-def _fit(spec: Service, num_wanted: int, others: list[ReplicaRow], node: Node) -> list[str]:
+def _fit(spec: Service, num_wanted: int, leaving: list[ReplicaRow], pool: LivePool) -> list[str]:
     """Says how many would fit now, if not all."""
     if isinstance(spec.engine, OpenAIEngine):
         return []
-    room = Room(node)
-    for row in others:
-        if row.state in HOLDS_ROOM and not row.is_external:
-            room.take(row.spec.resources)
-    for number in range(num_wanted):
-        refusal = room.refuse(spec.resources)
-        if refusal is not None:
-            return [f"only {number} of {num_wanted} fit now ({refusal.reason}): {refusal.message}"]
-        room.take(spec.resources)
-    return []
+    gang = Gang(shape=shape_of(spec.resources, pool.chips))
+    fit = pool.how_many(gang, num_wanted, [replica_job_id(row.id) for row in leaving])
+    if fit >= num_wanted:
+        return []
+    why = "the rest waits for room" if pool.possible(gang) else "one is larger than any machine here"
+    return [f"only {fit} of {num_wanted} fit now; {why}"]
 
 
 def _replicas(count: int) -> str:

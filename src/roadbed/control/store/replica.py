@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from roadbed.control.store.tables import replicas
 from roadbed.engine.base import Capacity
+from roadbed.scheduler.base import Placement
 from roadbed.spec.service import OpenAIEngine, Service
 
 ReplicaState = Literal["pending", "pulling", "starting", "ready", "draining", "stopping", "failed"]
@@ -37,6 +38,8 @@ class ReplicaRow(msgspec.Struct, frozen=True, kw_only=True):
     ready_at: float | None = None
     retry_at: float | None = None
     created_at: float = 0.0
+    placement: Placement | None = None
+    """Where the scheduler put it; kept so that a new control process can tell its scheduler."""
 
     @property
     def is_external(self) -> bool:
@@ -67,9 +70,12 @@ def _values(row: ReplicaRow) -> dict[str, Any]:
     values = {field: getattr(row, field) for field in row.__struct_fields__}
     values["spec"] = row.spec.model_dump(mode="json")
     values["capacity"] = None if row.capacity is None else msgspec.to_builtins(row.capacity)
+    values["placement"] = None if row.placement is None else msgspec.to_builtins(row.placement)
     return values
 
 
 def _row(row: Row[Any]) -> ReplicaRow:
     capacity = None if row.capacity is None else msgspec.convert(row.capacity, Capacity)
-    return ReplicaRow(**{**row._mapping, "capacity": capacity, "spec": Service.model_validate(row.spec)})
+    placement = None if row.placement is None else msgspec.convert(row.placement, Placement)
+    fields = {"capacity": capacity, "placement": placement, "spec": Service.model_validate(row.spec)}
+    return ReplicaRow(**{**row._mapping, **fields})

@@ -63,6 +63,7 @@ replicas = Table(
     Column("ready_at", Double),
     Column("retry_at", Double),
     Column("created_at", Double, nullable=False),
+    Column("placement", JSON),
     UniqueConstraint("slot"),
     Index("ix_replicas_service", "service"),
 )
@@ -158,4 +159,49 @@ meta = Table(
     METADATA,
     Column("key", Text, primary_key=True),
     Column("value", JSON, nullable=False),
+)
+
+tasks = Table(
+    "tasks",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("spec", JSON, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("wanted", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("num_failures", Integer, nullable=False),
+    Column("num_preemptions", Integer, nullable=False),
+    Column("placement", JSON),
+    Column("exit_codes", JSON, nullable=False),
+    Column("since", Double, nullable=False),
+    Column("submitted_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("ended_at", Double),
+    Column("retry_at", Double),
+    Column("created_at", Double, nullable=False),
+    Column("deleted_at", Double),
+    Index("ix_tasks_state", "state"),
+)
+
+quotas = Table(
+    "quotas",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("spec", JSON, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+)
+
+nodes = Table(
+    "nodes",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("cordoned", Boolean, nullable=False),
+    Column("drain", Boolean, nullable=False),
+    Column("risk", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
 )
