@@ -5,11 +5,12 @@ that found no place is not planned again before then; a reservation stands until
 cluster costs microseconds, and a pass after an exit plans each distinct gang once.
 """
 
+from collections.abc import Iterator
 from itertools import islice
 
 import msgspec
 
-from roadbed.scheduler.backfill import Reservation, plan_beside, reserve, touches
+from roadbed.scheduler.backfill import Reservation, clashes, plan_apart, reserve
 from roadbed.scheduler.base import Gang, Placement
 from roadbed.scheduler.events import Start, StartReason
 from roadbed.scheduler.order import FIRM, Bucket, Queue, Waiter
@@ -22,6 +23,8 @@ class Admission:
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self._seen: dict[str, int] = {}
+        self._no_gap: dict[Gang, list[frozenset[str]]] = {}  # reservations beside which it has none, at _no_gap_at
+        self._no_gap_at = -1
 
     def run(self, now: float) -> list[Start]:
         """Starts everything that may start, in order. O(changed queues × distinct gangs) plans."""
@@ -94,26 +97,56 @@ class Admission:
         if gang is None:
             bucket.refused_at, bucket.refused_for = version, "quota_max"
             return None
-        placement = pool.planner.plan(gang)
+        placement = self._plan(bucket, gang)
         if placement is None:
             if gang is bucket.kind.gang:
                 bucket.kind.refused_at = version
             else:
                 bucket.refused_at, bucket.refused_for = version, "quota_max"
             return None
-        for each in islice(bucket.waiters, pool.config.gap_depth):
-            bound = self._bound(each, now)
-            free = placement
-            if bound and touches(placement, bound):
-                beside = plan_beside(pool.book, pool.planner, gang, bound)
-                if beside is None:
-                    continue
-                free = beside
-            first = each is queue.head(now)
-            pool.dequeue(each)
-            return self.start(each, free, "fits" if first else "backfill", now)
+        for each, free in self._beside(bucket, gang, placement, now):
+            if free is not None:
+                first = each is queue.head(now)
+                pool.dequeue(each)
+                return self.start(each, free, "fits" if first else "backfill", now)
         bucket.bound_at = pool.loose
         return None
+
+    def _plan(self, bucket: Bucket, gang: Gang) -> Placement | None:
+        """The planner's place; the one of another queue's job of the same kind if nothing has moved since."""
+        pool, kind = self.pool, bucket.kind
+        if gang is not kind.gang:
+            return pool.planner.plan(gang)
+        at = (pool.book.version, pool.book.num_taken)
+        if kind.placed_at != at:
+            kind.place, kind.placed_at = pool.planner.plan(gang), at
+        return kind.place
+
+    def _beside(
+        self, bucket: Bucket, gang: Gang, placement: Placement, now: float
+    ) -> Iterator[tuple[Waiter, Placement | None]]:
+        """The first of a bucket and those that are short enough for more gaps than the ones before, each with its place
+        beside the reservations it must heed. The fewer it must heed the more places: only those are worth a plan."""
+        pool = self.pool
+        fewest: int | None = None
+        for each in islice(bucket.waiters, pool.config.gap_depth):
+            bound = self._bound(each, now)
+            if fewest is not None and len(bound) >= fewest:
+                continue
+            fewest = len(bound)
+            if not bound or not clashes(pool.state, placement, gang.shape, bound):
+                yield each, placement
+                continue
+            heeded = frozenset(one.id for one in bound)
+            if self._no_gap_at != pool.loose:
+                self._no_gap_at = pool.loose
+                self._no_gap.clear()
+            if any(fewer <= heeded for fewer in self._no_gap.get(gang, ())):
+                continue
+            apart = plan_apart(pool.book, pool.planner, gang, bound)
+            if apart is None:
+                self._no_gap.setdefault(gang, []).append(heeded)
+            yield each, apart
 
     def _bound(self, waiter: Waiter, now: float) -> list[Reservation]:
         """Reservations of others that the job must leave alone: it would still run when they start."""

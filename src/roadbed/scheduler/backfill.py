@@ -14,6 +14,7 @@ import msgspec
 from roadbed.scheduler.base import Gang, Placement, Shape
 from roadbed.scheduler.book import Book, Taken, hold
 from roadbed.scheduler.gang import Planner
+from roadbed.scheduler.state import State
 
 
 class Reservation(msgspec.Struct, frozen=True):
@@ -85,8 +86,13 @@ def reserve(
 def plan_beside(book: Book, planner: Planner, gang: Gang, bound: Sequence[Reservation]) -> Placement | None:
     """A place for the gang that leaves alone what is free of the reserved devices now. Changes nothing."""
     placement = planner.plan(gang)
-    if placement is None or not bound or not touches(placement, bound):
+    if placement is None or not bound or not clashes(book.state, placement, gang.shape, bound):
         return placement
+    return plan_apart(book, planner, gang, bound)
+
+
+def plan_apart(book: Book, planner: Planner, gang: Gang, bound: Sequence[Reservation]) -> Placement | None:
+    """As plan_beside, where the place the planner would choose is known to clash."""
     state = book.state
     mark = state.mark()
     held: list[Taken] = []
@@ -98,6 +104,21 @@ def plan_beside(book: Book, planner: Planner, gang: Gang, bound: Sequence[Reserv
         state.undo(mark)
 
 
-def touches(placement: Placement, bound: Sequence[Reservation]) -> bool:
-    """Does the placement use a node on which something is reserved?"""
-    return any(slot.node in each.nodes for each in bound for slot in placement.slots)
+def clashes(state: State, placement: Placement, shape: Shape, bound: Sequence[Reservation]) -> bool:
+    """Might the placement use what is reserved? Certain of devices; of CPU and memory as if none of it were in use."""
+    for node in {slot.node for slot in placement.slots}:
+        over = [each for each in bound if node in each.nodes]
+        if not over:
+            continue
+        mine = [slot for slot in placement.slots if slot.node == node]
+        devices = {device for slot in mine for device in slot.devices}
+        cpu = int(state.cpu_left[node]) - len(mine) * shape.cpu_milli
+        memory = int(state.memory_left[node]) - len(mine) * shape.memory_mib
+        for each in over:
+            for slot in each.placement.slots:
+                if slot.node == node:
+                    cpu -= each.shape.cpu_milli
+                    memory -= each.shape.memory_mib
+                    if cpu < 0 or memory < 0 or not devices.isdisjoint(slot.devices):
+                        return True
+    return False

@@ -91,7 +91,8 @@ class Claim:
 class Book:
     """Runs, by id in the order they began, and the claims on what they leave.
 
-    version: grows whenever something became free, so that what was refused is worth another try.
+    version: grows whenever something became free, so that what was refused is worth another try. num_taken: grows
+    whenever something was taken; together they tell whether a plan made before still holds.
     """
 
     def __init__(self, state: State, tree: QuotaTree, durations: Durations) -> None:
@@ -105,6 +106,7 @@ class Book:
         self.stoppable: dict[str, list[int]] = {}  # by quota: preemptible runs of each priority
         self.elastic: dict[str, None] = {}
         self.version = 0
+        self.num_taken = 0
 
     def amount(self, job: Job, slots: Sequence[Slot]) -> Vector:
         """What those processes of the job use, as the quota tree counts it."""
@@ -120,6 +122,7 @@ class Book:
         """Takes the placement. ValueError if it is not free (any more); nothing is changed then."""
         run = Run(waiter, placement, now)
         self.state.take_all(placement, run.job.gang.shape)
+        self.num_taken += 1
         run.amount = self.amount(run.job, placement.slots)
         self.tree.charge(run.job.quota, run.amount, run.job.preemptible, 1, now)
         self._enter(run, now)
@@ -219,6 +222,7 @@ class Book:
             else:
                 new.append(slot)
         self.state.take_all(Placement(tuple(new)), run.job.gang.shape)
+        self.num_taken += 1
         run.held.extend(new)
         run.moving = True
         run.placement = placement
@@ -239,6 +243,7 @@ class Book:
         """Reserves a placement that is about to be freed: holds what is free of it and charges the quota for it."""
         claim = Claim(waiter, gang, placement)
         hold(self.state, placement.slots, gang.shape, claim.held)
+        self.num_taken += 1
         self.tree.charge(
             waiter.job.quota, self.amount(waiter.job, placement.slots), waiter.job.preemptible, 1, now
         )  # fmt: skip

@@ -19,7 +19,7 @@ import math
 from collections.abc import Iterator
 from itertools import islice
 
-from roadbed.scheduler.base import Gang, Job
+from roadbed.scheduler.base import Gang, Job, Placement
 from roadbed.scheduler.quota import Quota, Vector
 
 FIRM = 7
@@ -29,15 +29,18 @@ FIRM = 7
 class Kind:
     """One gang as it is asked for by any number of jobs: what is known of its chances, shared by all of them.
 
-    refused_at: the version of the free capacity at which it had no place.
+    refused_at: the version of the free capacity at which it had no place. placed_at: the state of the book at which
+    `place` was free.
     """
 
-    __slots__ = ("gang", "num_waiting", "possible", "refused_at")
+    __slots__ = ("gang", "num_waiting", "place", "placed_at", "possible", "refused_at")
 
     def __init__(self, gang: Gang) -> None:
         self.gang = gang
         self.num_waiting = 0
         self.refused_at = -1
+        self.placed_at = (-1, -1)
+        self.place: Placement | None = None
         self.possible = True
 
 

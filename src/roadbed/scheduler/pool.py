@@ -21,6 +21,7 @@ from roadbed.scheduler.state import State
 
 DEFAULT_QUOTA = Quota(name="default")
 IMPOSSIBLE = "impossible"
+_MAX_KINDS = 2048
 QUOTA_NEVER = "quota_max_too_small"
 
 
@@ -111,8 +112,6 @@ class Pool:
         job, kind = waiter.job, waiter.kind
         del self.waiting[job.id]
         kind.num_waiting -= 1
-        if not kind.num_waiting:
-            self.kinds.pop(kind.gang, None)
         if self.orphans.pop(job.id, None) is None:
             self.queues[job.quota].remove(waiter)
             self.tree.want(job.quota, self.request(job), -1)
@@ -126,6 +125,8 @@ class Pool:
         """The one record all jobs with this gang share."""
         kind = self.kinds.get(gang)
         if kind is None:
+            if len(self.kinds) >= _MAX_KINDS:  # a stream of ever new gangs must not grow memory
+                self.kinds = {each.gang: each for each in self.kinds.values() if each.num_waiting}
             kind = self.kinds[gang] = Kind(gang)
             kind.possible = self.planner.possible(gang)
         return kind

@@ -117,6 +117,7 @@ class QuotaTree:
         # Borrowing is measured in accelerators and in whatever somebody is guaranteed.
         self.counted = [at for at in range(len(self.names)) if at == 0 or any(n.min[at] for n in self.nodes.values())]
         self.any_may_stop = any(quota.preempt_siblings or quota.preempt_children for quota in quotas)
+        self.keeps = any(any(node.kept) for node in self.nodes.values())
         self.used = [0] * len(self.names)
         self.capacity: list[int] = []
         self.resize(capacity)
@@ -171,6 +172,7 @@ class QuotaTree:
         kept = min(amount, node.min[at]) if node.quota.lending else node.min[at]
         changed = node.kept[at] != kept
         node.kept[at] = kept
+        self.keeps = any(any(each.kept) for each in self.nodes.values())
         return changed
 
     def refusal(self, name: str, amount: Vector, preemptible: bool) -> str:
@@ -185,7 +187,7 @@ class QuotaTree:
         for at, each in enumerate(amount):
             if not each:
                 continue
-            kept = sum(_kept(root, at, path) for root in self.roots)
+            kept = sum(_kept(root, at, path) for root in self.roots) if self.keeps else 0
             if kept and self.used[at] + each > self.capacity[at] - kept:
                 return QUOTA_LENT
             if not preemptible and self._breaks_guarantee(path, at, each):
