@@ -1,11 +1,12 @@
 """Prefix-aware routing on two real llama.cpp replicas: time to first token of conversations that share prompts.
 
-    python -m bench.prefix_real [--conversations 16] [--turns 3] [--repeats 3] [--json] [--save]
+    python -m bench.prefix_real [--conversations 22] [--seconds 45] [--repeats 1] [--json] [--save]
 
-Groups of conversations share a long system prompt; each turn sends the whole history again. The same two replicas serve
-every target in turn; each run salts its prompts, so that nobody profits from what another run left in the caches. The
-client keeps `--concurrency` conversations going at once and measures from the request's first byte to the first
-event with text. Ratios are of mean TTFT within one repeat; the median over repeats counts.
+Groups of conversations share a long system prompt; each turn sends the whole history again, after a pause. Starts,
+groups, lengths and pauses come from a seed and are the same for every target. The same two replicas serve the targets
+in turn; each run salts its prompts, so that nobody profits from what another run left in the caches. Measured from the
+request's first byte to the first event with text. `busy` is the share of the replicas' processor time that was used,
+which is how the load is stated; a target that caches less needs more of it. Ratios are of mean TTFT.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bench.common import KEY, free_port, gateway_home, gateway_process, pinned, save, wait_port
+from bench.common import KEY, cpu_s, free_port, gateway_home, gateway_process, pinned, save, wait_port
 from roadbed.home import find_home
 from roadbed.models.catalogue import DEFAULT_MODEL, expected_sha256, resolve
 from roadbed.models.store import ModelStore
@@ -35,8 +36,8 @@ WORDS = [
 
 
 @contextmanager
-def replica(folder: Path, index: int, model: Path) -> Iterator[int]:
-    """A llama.cpp server with one thread, on a core of its own where there are enough."""
+def replica(folder: Path, index: int, model: Path) -> Iterator[tuple[int, int]]:
+    """(port, pid) of a llama.cpp server with one thread, on a core of its own where there are enough."""
     port = free_port()
     argv = [
         sys.executable, "-m", "roadbed.engine.llamacpp_server", "--model", str(model), "--alias", DEFAULT_MODEL,
@@ -46,7 +47,7 @@ def replica(folder: Path, index: int, model: Path) -> Iterator[int]:
     try:
         wait_port(port, 60)
         _wait_loaded(port)
-        yield port
+        yield port, process.pid
     finally:
         process.terminate()
         process.wait()
@@ -115,88 +116,128 @@ async def ask(port: int, messages: list[dict[str, str]], max_tokens: int) -> tup
     return first, text
 
 
-async def workload(port: int, args: argparse.Namespace, salt: str) -> list[float]:
-    """TTFTs of all turns of all conversations."""
-    rng = random.Random(args.seed)
+def plan(args: argparse.Namespace, seed: int) -> list[tuple[float, int, int]]:
+    """(start s, group, turns) of each conversation. Popularity of the groups falls like 1/rank, as it does in use."""
+    rng = random.Random(seed)
+    weights = [1 / (rank + 1) for rank in range(args.groups)]
+    rate = args.conversations / args.seconds
+    starts = [0.0]
+    while len(starts) < args.conversations:
+        starts.append(starts[-1] + rng.expovariate(rate))
+    stretch = args.seconds / starts[-1]
+    groups = rng.choices(range(args.groups), weights, k=args.conversations)
+    return [
+        (start * stretch, group, rng.randint(1, 2 * args.turns - 1))
+        for start, group in zip(starts, groups, strict=True)
+    ]
+
+
+async def workload(port: int, args: argparse.Namespace, salt: str, seed: int) -> list[float]:
+    """TTFTs of all turns of all conversations. They start when `plan` says, whatever the others are doing."""
+    words = random.Random(seed)
     systems = [
-        f"[{salt}-{group}] You are assistant number {group}. " + " ".join(rng.choices(WORDS, k=args.system_words))
+        f"[{salt}-{group}] You are assistant number {group}. " + " ".join(words.choices(WORDS, k=args.system_words))
         for group in range(args.groups)
     ]
-    gate = asyncio.Semaphore(args.concurrency)
     ttfts: list[float] = []
 
-    async def conversation(number: int) -> None:
-        talk = random.Random(args.seed * 1000 + number)
-        messages = [{"role": "system", "content": systems[number % args.groups]}]
-        await asyncio.sleep(talk.uniform(0, args.think_s))
-        for _ in range(args.turns):
+    async def conversation(number: int, start_s: float, group: int, turns: int) -> None:
+        talk = random.Random(seed * 1000 + number)
+        messages = [{"role": "system", "content": systems[group]}]
+        await asyncio.sleep(start_s)
+        for _ in range(turns):
             question = " ".join(talk.choices(WORDS, k=args.question_words))
             messages.append({"role": "user", "content": f"Explain: {question}"})
-            async with gate:
-                ttft, text = await ask(port, messages, args.max_tokens)
+            ttft, text = await ask(port, messages, args.max_tokens)
             if ttft < 0:
                 raise RuntimeError("a request was refused")
             ttfts.append(ttft)
             messages.append({"role": "assistant", "content": text})
             await asyncio.sleep(talk.expovariate(1 / args.think_s))
 
-    await asyncio.gather(*(conversation(number) for number in range(args.conversations)))
+    await asyncio.gather(*(conversation(number, *planned) for number, planned in enumerate(plan(args, seed))))
     return ttfts
+
+
+async def warm_up(port: int, salt: str) -> None:
+    """Three conversations about nothing that follows, uncounted: a router in use has seen its engines before."""
+
+    async def talk(number: int) -> None:
+        messages = [{"role": "system", "content": f"[{salt}-warm-{number}] " + " ".join(WORDS * (1 + 2 * number))}]
+        for word in WORDS[:6]:
+            messages.append({"role": "user", "content": f"Explain: {word}"})
+            messages.append({"role": "assistant", "content": (await ask(port, messages, 8))[1]})
+
+    await asyncio.gather(*(talk(number) for number in range(3)))
+
+
+def measure(port: int, args: argparse.Namespace, salt: str, seed: int, pids: list[int]) -> dict:
+    """One run: TTFTs, and what share of the replicas' processor time it took."""
+    asyncio.run(warm_up(port, salt))
+    began, before = time.monotonic(), sum(cpu_s(pid) for pid in pids)
+    ttfts = asyncio.run(workload(port, args, salt, seed))
+    spent, elapsed = sum(cpu_s(pid) for pid in pids) - before, time.monotonic() - began
+    return {"ttfts": ttfts, "busy": spent / (elapsed * len(pids)), "seconds": elapsed}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--conversations", type=int, default=16)
-    parser.add_argument("--groups", type=int, default=8, help="distinct system prompts")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--concurrency", type=int, default=64, help="requests in flight at most")
-    parser.add_argument("--system-words", type=int, default=300)
+    parser.add_argument("--conversations", type=int, default=22, help="conversations per run")
+    parser.add_argument("--seconds", type=float, default=45.0, help="time in which they start")
+    parser.add_argument("--groups", type=int, default=6, help="distinct system prompts")
+    parser.add_argument("--turns", type=int, default=3, help="mean turns of a conversation")
+    parser.add_argument("--system-words", type=int, default=250)
     parser.add_argument("--question-words", type=int, default=30)
     parser.add_argument("--max-tokens", type=int, default=8)
-    parser.add_argument("--think-s", type=float, default=10.0, help="mean pause between turns")
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--think-s", type=float, default=2.0, help="mean pause between turns")
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--targets", default=",".join(TARGETS))
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--save", action="store_true", help="write bench/results/prefix_real-<date>.json")
     args = parser.parse_args()
+    targets = [name for name in TARGETS if name in args.targets.split(",")]
     source = resolve(DEFAULT_MODEL)
     model = ModelStore(find_home().models).pull(source, expected_sha256(DEFAULT_MODEL)).path
-    results: dict[str, list[list[float]]] = {name: [] for name in TARGETS}
+    results: dict[str, list[dict]] = {name: [] for name in targets}
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
-        ports = [stack.enter_context(replica(Path(temporary), index, model)) for index in range(2)]
+        servers = [stack.enter_context(replica(Path(temporary), index, model)) for index in range(2)]
+        ports, pids = [port for port, _ in servers], [pid for _, pid in servers]
         for repeat in range(args.repeats):
-            for name in TARGETS[repeat % len(TARGETS) :] + TARGETS[: repeat % len(TARGETS)]:
+            for name in targets[repeat % len(targets) :] + targets[: repeat % len(targets)]:
                 print(f"round {repeat + 1}/{args.repeats}: {name}", file=sys.stderr, flush=True)
                 folder = Path(temporary) / f"{repeat}-{name.replace(':', '-')}"
                 folder.mkdir()
                 with router(name, folder, ports) as port:
-                    results[name].append(asyncio.run(workload(port, args, f"{repeat}-{name}")))
-    rows = [summarise(name, results) for name in TARGETS]
+                    results[name].append(measure(port, args, f"{repeat}-{name}", args.seed + repeat, pids))
+    rows = [summarise(name, results) for name in targets]
     if args.save:
         save("prefix_real", " ".join(["python -m bench.prefix_real", *sys.argv[1:]]), rows)
     if args.json:
         print(json.dumps({"rows": rows}))
         return
-    print(f"{'target':22}{'mean TTFT s':>12}{'p50':>8}{'p90':>8}{'ours ÷ it':>11}")
+    print(f"{'target':22}{'mean TTFT s':>12}{'p50':>8}{'p90':>8}{'busy':>7}{'ours ÷ it':>11}")
     for row in rows:
-        print(f"{row['target']:22}{row['ttft_mean_s']:12}{row['ttft_p50_s']:8}{row['ttft_p90_s']:8}{row['ratio']:11}")
+        print(
+            f"{row['target']:22}{row['ttft_mean_s']:12}{row['ttft_p50_s']:8}{row['ttft_p90_s']:8}{row['busy']:7}"
+            f"{row['ratio']:11}"
+        )
 
 
-def summarise(name: str, results: dict[str, list[list[float]]]) -> dict:
-    """Medians over repeats; `ratio` is our mean TTFT divided by this target's, per repeat."""
+def summarise(name: str, results: dict[str, list[dict]]) -> dict:
+    """Over all requests of all repeats; `ratio` is our mean TTFT divided by this target's."""
     runs = results[name]
-    ratios = [statistics.mean(ours) / statistics.mean(its) for ours, its in zip(results[TARGETS[0]], runs, strict=True)]
-
-    def middle(pick: object) -> float:
-        return round(statistics.median(pick(run) for run in runs), 3)  # type: ignore[operator]
-
+    ttfts = sorted(ttft for run in runs for ttft in run["ttfts"])
+    ours = [ttft for run in results.get(TARGETS[0], runs) for ttft in run["ttfts"]]
     return {
         "target": name,
-        "ttft_mean_s": middle(statistics.mean),
-        "ttft_p50_s": middle(statistics.median),
-        "ttft_p90_s": middle(lambda run: sorted(run)[int(len(run) * 0.9)]),
-        "num_requests": sum(len(run) for run in runs),
-        "ratio": round(statistics.median(ratios), 3),
+        "ttft_mean_s": round(statistics.mean(ttfts), 3),
+        "ttft_p50_s": round(statistics.median(ttfts), 3),
+        "ttft_p90_s": round(ttfts[int(len(ttfts) * 0.9)], 3),
+        "busy": round(statistics.mean(run["busy"] for run in runs), 2),
+        "means_s": [round(statistics.mean(run["ttfts"]), 3) for run in runs],
+        "num_requests": len(ttfts),
+        "ratio": round(statistics.mean(ours) / statistics.mean(ttfts), 3),
     }
 
 

@@ -5,6 +5,7 @@ import pytest
 from roadbed.errors import UsageError
 from roadbed.router.account import MemoryAccount
 from roadbed.router.base import ReplicaReport
+from roadbed.router.core import RouterCore
 from tests.router.requests import info, request, router
 
 
@@ -331,3 +332,83 @@ def test_a_new_replica_is_used_however_cheap_or_dear_its_sister_turned_out(speed
         for name in pair:
             core.finish(name, now, outcome_ok=True, prompt_tokens=50, cached_tokens=0, completion_tokens=20)
     assert used["r1"] >= 30
+
+
+def unsharing(num_replicas: int = 1, **settings: int) -> RouterCore:
+    """A router that has seen its engines compute a prefix twice at the same time."""
+    core = router(num_replicas, **settings)
+    for replica in core.replicas:
+        replica.own_model.observe_pending(False)
+        replica.model.pending_trust = replica.own_model.pending_trust
+    return core
+
+
+def test_a_prefix_computed_twice_at_once_teaches_to_wait_for_the_first() -> None:
+    core = router(1)
+    for name in ("a", "b"):
+        assert core.arrive(request(name, blocks=range(30)), 0.0).kind == "go"
+    for name in ("a", "b"):
+        core.first_byte(name, 0.5)
+        core.finish(name, 1.0, outcome_ok=True, prompt_tokens=1920, cached_tokens=0, completion_tokens=5)
+    assert not core.replicas[0].own_model.shares_pending
+    assert core.arrive(request("c", blocks=range(100, 130)), 10.0).kind == "go"
+    held = core.arrive(request("d", blocks=range(100, 130)), 10.0)
+    assert (held.kind, held.reason) == ("wait", "hold")
+
+
+def test_a_held_request_goes_when_its_prefix_is_there() -> None:
+    core = unsharing()
+    first = core.arrive(request("a", blocks=range(30)), 0.0)
+    assert core.arrive(request("b", blocks=[*range(29), 99]), 0.0).reason == "hold"
+    assert core.tick(0.1) == []
+    assert core.arrive(request("stranger", blocks=range(200, 210)), 0.1).kind == "go", "nobody waits behind it"
+    core.first_byte("a", 0.2)
+    [decision] = core.tick(0.2)
+    assert (decision.request_id, decision.slot, decision.matched_tokens) == ("b", first.slot, 29 * 64)
+    assert core.replicas[first.slot].held == 0
+
+
+@pytest.mark.parametrize("end", ["failed", "cancel", "finish"])
+def test_a_held_request_outlives_the_one_it_waits_for(end: str) -> None:
+    core = unsharing()
+    core.arrive(request("a", blocks=range(30)), 0.0)
+    assert core.arrive(request("b", blocks=range(30)), 0.0).reason == "hold"
+    if end == "failed":
+        core.failed("a", 0.1)
+        core.cancel("a", 0.1)
+    elif end == "cancel":
+        core.cancel("a", 0.1)
+    else:
+        core.finish("a", 0.1, outcome_ok=False)
+    core.tick(1.0)
+    assert core.num_waiting == core.replicas[0].held == 0
+    assert "b" in core._live
+    assert len(core.replicas[0].pending) == 30, "its own"
+
+
+def test_a_held_request_that_leaves_or_is_too_late_leaves_nothing_behind() -> None:
+    core = unsharing()
+    core.arrive(request("a", blocks=range(30)), 0.0)
+    core.arrive(request("b", blocks=range(30)), 0.0)
+    core.arrive(request("c", blocks=range(30), deadline=1.0), 0.0)
+    assert sum(replica.held for replica in core.replicas) > 0
+    core.cancel("b", 0.5)
+    assert [(d.request_id, d.reason) for d in core.tick(1.5)] == [("c", "deadline")]
+    assert (core.num_waiting, core._num_held) == (0, 0)
+    assert core.replicas[0].held == 0
+
+
+def test_a_full_holder_is_worth_waiting_for_when_the_prefix_is_long_and_its_slot_soon_free() -> None:
+    core = router(2, concurrency=1)
+    for replica in core.replicas:
+        replica.model.prefill_s = 0.005
+    slot = core.arrive(request("a", blocks=range(40), output=2), 0.0).slot
+    core.first_byte("a", 1.0)
+    core.finish("a", 1.0, outcome_ok=True, completion_tokens=2)
+    for name in ("b", "c"):
+        assert core.arrive(request(name, blocks=range(40), output=2), 2.0).slot == slot
+    held = core.arrive(request("d", blocks=range(40), output=2), 2.0)
+    assert (held.kind, held.reason) == ("wait", "hold"), "12.8 s of prefill next door, or a moment here"
+    other = core.arrive(request("short", prompt=10, output=2), 2.0)
+    assert (other.kind, other.slot) == ("go", 1 - slot)
+    assert [(d.request_id, d.slot) for d in core.finish("b", 2.5, outcome_ok=True)] == [("d", slot)]

@@ -108,3 +108,13 @@ def test_the_first_outputs_are_averaged_plainly() -> None:
     for tokens in (10, 20, 30):
         service.observe_output(tokens, 1.0)
     assert service.mean_output_tokens == pytest.approx((128 + 10 + 20 + 30) / 4)
+
+
+def test_whether_an_engine_shares_what_it_is_computing_is_soon_known() -> None:
+    model = ReplicaModel()
+    assert model.shares_pending, "believed until shown otherwise"
+    model.observe_pending(False)
+    assert not model.shares_pending
+    for _ in range(3):
+        model.observe_pending(True)
+    assert model.shares_pending

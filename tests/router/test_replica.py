@@ -51,3 +51,15 @@ def test_guests_must_be_reported_twice() -> None:
         seen.append(replica.external)
     assert seen == [0, 2, 0, 0]
     assert replica.num_running == 2
+
+
+def test_blocks_in_the_making_are_counted_until_the_last_is_done() -> None:
+    replica = Replica(info(0), 0)
+    replica.begin_blocks([2, 3])
+    replica.begin_blocks([3])
+    assert [replica.num_computed([1, 2, 3], matched) for matched in (0, 1, 2, 3)] == [0, 1, 1, 1]
+    replica.end_blocks([2, 3])
+    assert replica.num_computed([1, 2, 3], 3) == 2
+    replica.end_blocks([3, 99])
+    assert replica.pending == {}
+    assert replica.num_computed([1, 2, 3], 3) == 3

@@ -21,10 +21,11 @@ class Waiting:
     """A request in the queue.
 
     tried: slots that failed it already. num_passed: how often someone behind it was taken first. sequence: order of
-    first arrival in the queue, kept when the queue puts it back; 0 = it never was in the queue.
+    first arrival in the queue, kept when the queue puts it back; 0 = it never was in the queue. held_for: the slot it
+    waits for in particular, −1 = any; held_tokens: what it will have to compute there.
     """
 
-    __slots__ = ("arrived_at", "deadline", "features", "num_passed", "sequence", "tried")
+    __slots__ = ("arrived_at", "deadline", "features", "held_for", "held_tokens", "num_passed", "sequence", "tried")
 
     def __init__(self, features: Features, arrived_at: float, deadline: float) -> None:
         self.features = features
@@ -33,6 +34,8 @@ class Waiting:
         self.tried: frozenset[int] = _NONE
         self.num_passed = 0
         self.sequence = 0
+        self.held_for = -1
+        self.held_tokens = 0
 
     def level(self) -> int:
         return int(self.arrived_at // AGEING_S) + self.features.priority

@@ -54,6 +54,7 @@ class RouterCore:
         self._queue = WaitQueue(max_queue)
         self._live: dict[str, Live] = {}
         self._sessions = SessionMap()
+        self._num_held = 0
         self._pending: list[Decision] = []
         self._expected: list[tuple[float, str]] = []
         self._publish_news = publish_news
@@ -130,7 +131,7 @@ class RouterCore:
         if features.deadline is not None and features.deadline < deadline:
             deadline = features.deadline
         waiting = Waiting(features, now, deadline)
-        if not len(queue):
+        if len(queue) == self._num_held:  # nobody is there who would take just any place
             decision = self._dispatch(waiting, now)
             if decision is not None:
                 return decision
@@ -174,7 +175,7 @@ class RouterCore:
                 pool.trust(replica, now)
             if live.waiting.features.session is not None:
                 self._remember_session(live, prompt_tokens, completion_tokens, now)
-        self._release(live, replica)
+        self._release(live, replica, outcome_ok)
         return self._drain(now)
 
     def failed(self, request_id: str, now: float) -> Decision:
@@ -195,7 +196,10 @@ class RouterCore:
 
     def cancel(self, request_id: str, now: float) -> list[Decision]:
         """The client left, before or after dispatch; no decision about it follows."""
-        if self._queue.remove(request_id) is None:
+        waiting = self._queue.remove(request_id)
+        if waiting is not None:
+            self._let_go(waiting)
+        else:
             live = self._live.pop(request_id, None)
             if live is not None:
                 self._release(live, self._pool.by_slot[live.slot])
@@ -233,8 +237,9 @@ class RouterCore:
     # --- inside ---------------------------------------------------------------------------------------------------
 
     def _dispatch(self, waiting: Waiting, now: float) -> Decision | None:
-        """go, already counted; None when no replica has room."""
+        """go, already counted; None when no replica has room or the request is held for one."""
         features, pool = waiting.features, self._pool
+        self._let_go(waiting)
         candidates = pool.candidates(features.prompt_tokens + features.output_tokens, waiting.tried)
         if not candidates:
             return None
@@ -244,15 +249,30 @@ class RouterCore:
         sticky_slot, sticky_tokens = -1, 0
         if features.session is not None:
             sticky_slot, sticky_tokens = self._stickiness(features.session, features, matched_blocks, now)
-        context = Context(now, matched_blocks, prefix, sticky_slot, sticky_tokens, len(self._queue), self._rng)
+        num_open = len(candidates)
+        if self._policy.holds and not self._queue.full:
+            candidates += pool.full(candidates, waiting.tried)
+        computed_blocks = _computed(candidates, features.blocks, matched_blocks) if uses_prefix else None
+        context = Context(
+            now, matched_blocks, prefix, sticky_slot, sticky_tokens, len(self._queue), self._rng, computed_blocks,
+            num_open,
+        )  # fmt: skip
         choice = self._policy.choose(features, candidates, context)
         replica = candidates[choice.pick]
+        if choice.hold and not self._queue.full:
+            self._hold(waiting, replica, features.prompt_tokens - choice.matched_tokens)
+            return None
         touched: Sequence[float] = ()
+        num_computed = context.computed_blocks[replica.bit]
         if uses_prefix:
-            touched = self._insert(replica, features.blocks, matched_blocks[replica.bit], now)
+            touched = self._insert(replica, features.blocks, num_computed, now)
 
         prefill = features.prompt_tokens - choice.matched_tokens
         live = Live(waiting, replica, now, prefill, touched)
+        live.num_pending = matched_blocks[replica.bit] - num_computed
+        if uses_prefix and num_computed < len(features.blocks):
+            live.computing = features.blocks[num_computed:]
+            replica.begin_blocks(live.computing)
         self._live[features.request_id] = live
         pool.charge(replica, live.prefill, live.context, live.decode, 1)
         if not features.stream:
@@ -266,6 +286,21 @@ class RouterCore:
             predicted_ttft_s=choice.ttft_s,
             matched_tokens=choice.matched_tokens,
         )
+
+    def _hold(self, waiting: Waiting, replica: Replica, num_tokens: int) -> None:
+        """The request waits for this replica; the next ones see what it will have to compute there."""
+        waiting.held_for, waiting.held_tokens = replica.slot, num_tokens
+        replica.held += num_tokens
+        self._num_held += 1
+
+    def _let_go(self, waiting: Waiting) -> None:
+        if waiting.held_for < 0:
+            return
+        self._num_held -= 1
+        replica = self._pool.by_slot.get(waiting.held_for)
+        if replica is not None:
+            replica.held = max(0, replica.held - waiting.held_tokens)
+        waiting.held_for = -1
 
     def _insert(self, replica: Replica, blocks: Sequence[int], num_matched: int, now: float) -> Sequence[float]:
         """Believes the prompt to be on its replica from now on; returns the matched blocks' earlier touches."""
@@ -311,7 +346,7 @@ class RouterCore:
             self._queue.remove(last.features.request_id)
             self._pending.append(self._shed(last, "displaced"))
         self._queue.push(waiting)
-        reason = "busy" if self._pool.present else "no_replica"
+        reason = "hold" if waiting.held_for >= 0 else "busy" if self._pool.present else "no_replica"
         return Decision(request_id, "wait", reason, predicted_ttft_s=self._drain_s())
 
     def _pump(self, now: float) -> list[Decision]:
@@ -331,7 +366,7 @@ class RouterCore:
                 decisions.append(decision)
                 continue
             set_aside.append(waiting)
-            if not waiting.tried:
+            if len(set_aside) >= _LOOK_AHEAD or (not waiting.tried and waiting.held_for < 0):
                 break
         for waiting in set_aside:
             self._queue.push(waiting)
@@ -368,6 +403,7 @@ class RouterCore:
         return decisions
 
     def _shed(self, waiting: Waiting, reason: str) -> Decision:
+        self._let_go(waiting)
         return Decision(waiting.features.request_id, "shed", reason, retry_after_s=self._drain_s())
 
     def _drain_s(self) -> float:
@@ -381,6 +417,28 @@ class RouterCore:
         if live.prefill:
             self._pool.charge(replica, -live.prefill, 0, 0, 0)
             live.prefill = 0
+        self._end_blocks(live, replica)
 
-    def _release(self, live: Live, replica: Replica) -> None:
+    def _release(self, live: Live, replica: Replica, computed: bool = False) -> None:
+        self._end_blocks(live, replica, computed or bool(live.first_byte_at))
         self._pool.charge(replica, -live.prefill, -live.context, -live.decode, -1)
+
+    def _end_blocks(self, live: Live, replica: Replica, computed: bool = True) -> None:
+        """Its blocks are there now, or (`computed` False) they never came to be and nobody should count on them."""
+        if live.computing:
+            if live.bit == replica.bit:
+                replica.end_blocks(live.computing)
+                if not computed:
+                    self._pool.prefix.removed(live.bit, [b for b in live.computing if b not in replica.pending])
+            live.computing = ()
+
+
+def _computed(candidates: Sequence[Replica], blocks: Sequence[int], matched_blocks: list[int]) -> list[int] | None:
+    """`matched_blocks` without what is still being computed; None when nothing is."""
+    computed: list[int] | None = None
+    for replica in candidates:
+        if replica.pending and matched_blocks[replica.bit]:
+            if computed is None:
+                computed = list(matched_blocks)
+            computed[replica.bit] = replica.num_computed(blocks, matched_blocks[replica.bit])
+    return computed

@@ -75,8 +75,8 @@ class Regression:
 class ReplicaModel:
     """The learned coefficients of one replica, as plain attributes for the hot path. Seconds."""
 
-    __slots__ = ("_decode", "_next_learn_at", "_ttft", "crowd_s", "overhead_s", "prefill_s", "step_crowd_s", "step_s",
-                 "trust")  # fmt: skip
+    __slots__ = ("_decode", "_next_learn_at", "_ttft", "crowd_s", "overhead_s", "pending_trust", "prefill_s",
+                 "step_crowd_s", "step_s", "trust")  # fmt: skip
 
     def __init__(self) -> None:
         # x = (1, kilotokens, running); priors are a mid-size GPU's, wide enough to be overruled by a few requests
@@ -85,12 +85,16 @@ class ReplicaModel:
         self._next_learn_at = 0.0
         self.trust = 1.0
         """Share of the predicted cached tokens that engines of this replica really had."""
+        self.pending_trust = 1.0
+        """The same of blocks that another request was still computing: engines with a paged cache share those, engines
+        with a cache per slot compute them again."""
         self._publish()
 
     def start_from(self, other: "ReplicaModel") -> None:
         """Takes over another's coefficients as a first guess; certainty is not inherited."""
         self._ttft.weights = list(other._ttft.weights)
         self._decode.weights = list(other._decode.weights)
+        self.pending_trust = other.pending_trust
         self._publish()
 
     @property
@@ -127,6 +131,16 @@ class ReplicaModel:
         """The engine had `cached_tokens` where we had predicted `predicted_tokens`."""
         if predicted_tokens > 0:
             self.trust += 0.1 * (min(1.0, cached_tokens / predicted_tokens) - self.trust)
+
+    def observe_pending(self, shared: bool) -> None:
+        """Whether blocks still being computed elsewhere in the engine were shared. An engine does or does not, so a few
+        answers settle it."""
+        self.pending_trust += 0.5 * (float(shared) - self.pending_trust)
+
+    @property
+    def shares_pending(self) -> bool:
+        """Whether a prefix still being computed is as good as cached; believed until the engine shows otherwise."""
+        return self.pending_trust > 0.5
 
     def _publish(self) -> None:
         self.overhead_s, per_kilotoken, self.crowd_s = self._ttft.weights

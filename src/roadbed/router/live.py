@@ -16,12 +16,13 @@ class Live:
     exact.
 
     ahead_tokens: prefill outstanding on the replica at dispatch. num_running: requests running there at dispatch, this
-    one excluded. touched: earlier last touches of the matched blocks. first_byte_at: 0 = not yet.
+    one excluded. touched: earlier last touches of the matched blocks that were computed by then; num_pending: how many
+    more were being computed. computing: blocks this request computes, until its first byte. first_byte_at: 0 = not yet.
     """
 
     __slots__ = (
-        "ahead_tokens", "bit", "context", "decode", "dispatched_at", "first_byte_at", "num_running", "prefill", "slot",
-        "touched", "waiting",
+        "ahead_tokens", "bit", "computing", "context", "decode", "dispatched_at", "first_byte_at", "num_pending",
+        "num_running", "prefill", "slot", "touched", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +45,8 @@ class Live:
         self.ahead_tokens = replica.prefill
         self.num_running = replica.num_running
         self.touched = touched
+        self.computing: Sequence[int] = ()
+        self.num_pending = 0
         self.first_byte_at = 0.0
 
 
@@ -63,7 +66,7 @@ def learn(
     service.observe_prompt(prompt_tokens, live.waiting.features.prompt_bytes)
     service.observe_output(completion_tokens, now - live.dispatched_at)
     if cached_tokens is not None and prompt_tokens > 0:
-        _learn_cache(live, replica, prefix, prompt_tokens, cached_tokens)
+        _learn_cache(live, replica, service, prefix, prompt_tokens, cached_tokens)
     known = cached_tokens is not None and prompt_tokens > 0
     uncached = max(0, prompt_tokens - (cached_tokens or 0)) if known else live.prefill
     if replica.own_model.due(now):
@@ -73,13 +76,20 @@ def learn(
         _learn_times(live, replica, service.typical, uncached, completion_tokens, now)
 
 
-def _learn_cache(live: Live, replica: Replica, prefix: PrefixIndex, prompt_tokens: int, cached_tokens: int) -> None:
+def _learn_cache(
+    live: Live, replica: Replica, service: ServiceModel, prefix: PrefixIndex, prompt_tokens: int, cached_tokens: int
+) -> None:
     """Compares predicted with real cached tokens; blocks whose prefill may have been running prove nothing."""
     features = live.waiting.features
-    if not live.touched or live.bit != replica.bit:
+    if live.bit != replica.bit or not (live.touched or live.num_pending):
         return
     block_tokens = max(1.0, features.block_tokens * prompt_tokens / max(1, features.prompt_tokens))
     num_cached = int(cached_tokens / block_tokens) + 1  # the engine's blocks end elsewhere than ours
+    if live.num_pending and num_cached > len(live.touched):
+        replica.own_model.observe_pending(num_cached > len(live.touched) + live.num_pending // 2)
+        service.typical.pending_trust = replica.own_model.pending_trust
+    if not live.touched:
+        return
     if num_cached < len(live.touched):
         if prefix.confirmed(live.touched[num_cached], live.dispatched_at):
             prefix.missed(live.bit, live.touched, num_cached, live.dispatched_at)

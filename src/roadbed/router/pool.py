@@ -68,6 +68,12 @@ class Pool:
             and replica.slot not in tried
         ]
 
+    def full(self, candidates: Sequence[Replica], tried: Collection[int]) -> list[Replica]:
+        """Open replicas that are no candidates only for want of room; call after `candidates`."""
+        if len(candidates) == len(self._open):
+            return []
+        return [r for r in self._open if r not in candidates and r.slot not in tried]
+
     def has_room(self) -> bool:
         """Whether any open replica is below its limit."""
         self.refresh()

@@ -4,6 +4,8 @@
 before every decision. They are plain attributes because a decision reads them once per replica.
 """
 
+from collections.abc import Sequence
+
 from roadbed.router.base import ReplicaInfo, ReplicaReport
 from roadbed.router.estimate import ReplicaModel
 
@@ -32,6 +34,7 @@ class Replica:
         "context",
         "decode",
         "external",
+        "held",
         "id",
         "info",
         "kv_tokens",
@@ -44,6 +47,7 @@ class Replica:
         "own_model",
         "own_prefill",
         "own_requests",
+        "pending",
         "prefill",
         "present",
         "slot",
@@ -63,6 +67,10 @@ class Replica:
         self.num_running = 0
         """In-flight requests of all workers plus those the engine has from elsewhere."""
         self.prefill = self.context = self.decode = 0
+        self.held = 0
+        """Prompt tokens of this worker's requests that wait for this replica in particular."""
+        self.pending: dict[int, int] = {}
+        """Blocks that requests of this worker are computing there now → how many do."""
         self.external = 0
         """Requests the engine reports that no worker sent."""
         self._last_external = 0
@@ -90,6 +98,30 @@ class Replica:
         self.prefill += prefill
         self.context += context
         self.decode += decode
+
+    def begin_blocks(self, blocks: Sequence[int]) -> None:
+        """A request begins to compute these."""
+        pending = self.pending
+        for block in blocks:
+            pending[block] = pending.get(block, 0) + 1
+
+    def end_blocks(self, blocks: Sequence[int]) -> None:
+        """It has computed them, or never will."""
+        pending = self.pending
+        for block in blocks:
+            left = pending.get(block, 0) - 1
+            if left > 0:
+                pending[block] = left
+            else:
+                pending.pop(block, None)
+
+    def num_computed(self, blocks: Sequence[int], num_matched: int) -> int:
+        """How many of the first `num_matched` blocks come before one that is still being computed."""
+        pending = self.pending
+        for index in range(num_matched):
+            if blocks[index] in pending:
+                return index
+        return num_matched
 
     def refresh(self, others: list[int]) -> None:
         """Brings the totals up to date with the other workers' rows."""

@@ -12,12 +12,24 @@ from roadbed.router.replica import Replica
 class Context:
     """What a policy may know besides the request and the replicas.
 
-    matched_blocks: by replica bit, leading prompt blocks it is believed to hold. sticky_slot: that of the session's
+    matched_blocks: by replica bit, leading prompt blocks it is believed to hold or to be computing. computed_blocks:
+    those before the first that is still being computed (the same list when none is). sticky_slot: that of the session's
     last turn, −1 = none. sticky_tokens: prompt tokens cached there if that turn is being continued. num_waiting:
-    requests in the queue, delayed, too, by whatever this choice costs.
+    requests in the queue, delayed, too, by whatever this choice costs. num_open: candidates that may be sent to now;
+    those behind them are full and can only be held for.
     """
 
-    __slots__ = ("matched_blocks", "now", "num_waiting", "prefix", "rng", "sticky_slot", "sticky_tokens")
+    __slots__ = (
+        "computed_blocks",
+        "matched_blocks",
+        "now",
+        "num_open",
+        "num_waiting",
+        "prefix",
+        "rng",
+        "sticky_slot",
+        "sticky_tokens",
+    )
 
     def __init__(
         self,
@@ -28,9 +40,13 @@ class Context:
         sticky_tokens: int,
         num_waiting: int,
         rng: random.Random,
+        computed_blocks: list[int] | None = None,
+        num_open: int = 1_000_000,
     ) -> None:
+        self.num_open = num_open
         self.now = now
         self.matched_blocks = matched_blocks
+        self.computed_blocks = matched_blocks if computed_blocks is None else computed_blocks
         self.prefix = prefix
         self.sticky_slot = sticky_slot
         self.sticky_tokens = sticky_tokens
@@ -39,11 +55,12 @@ class Context:
 
 
 class Choice:
-    """`pick` is an index into the candidates, `ttft_s` what is predicted there."""
+    """`pick` is an index into the candidates, `ttft_s` what is predicted there. hold: wait for it, do not send yet."""
 
-    __slots__ = ("matched_tokens", "pick", "reason", "ttft_s")
+    __slots__ = ("hold", "matched_tokens", "pick", "reason", "ttft_s")
 
-    def __init__(self, pick: int, reason: str, ttft_s: float, matched_tokens: int) -> None:
+    def __init__(self, pick: int, reason: str, ttft_s: float, matched_tokens: int, hold: bool = False) -> None:
+        self.hold = hold
         self.pick = pick
         self.reason = reason
         self.ttft_s = ttft_s
@@ -56,6 +73,8 @@ class Policy(Protocol):
     name: str
     uses_prefix: bool
     """False: the core keeps no prefix index for it."""
+    holds: bool
+    """True: full replicas are offered, too, and it may hold a request for one."""
 
     def choose(self, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
         """Picks one of the candidates (never empty, in slot order). Deterministic but for context.rng."""

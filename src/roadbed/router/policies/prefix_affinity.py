@@ -20,6 +20,7 @@ BALANCE_ABS = 32
 class PrefixAffinity:
     name = "prefix_affinity"
     uses_prefix = True
+    holds = False
 
     def choose(self, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
         loads = [replica.num_running for replica in candidates]

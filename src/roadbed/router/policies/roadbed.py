@@ -10,6 +10,11 @@ from requests yet to come (ρ / (1 − ρ) at half of capacity): without it two 
 be computed twice for nothing. Priority is w: what this request's seconds
 count against the others'. With a TTFT target, replicas predicted to meet it compete on harm alone (best fit); if none
 does, the fastest is taken.
+
+Not every choice is carried out at once. A replica that is full takes part with the wait for a slot in its TTFT, and
+where an engine does not share a prefix that is still being computed, a request that needs it is priced as if it came
+after. If such a replica is clearly the cheapest, the request is held for it instead of computing elsewhere what is
+there already.
 """
 
 from collections.abc import Sequence
@@ -22,7 +27,8 @@ _FUTURE = 1.0
 """Seconds that a second of prefill costs requests yet to come."""
 _TIE = 0.01
 """Costs this close (relative) are equal: noise in the coefficients must not herd requests."""
-
+_HOLD = 1.25
+"""A held request must be this much cheaper: the wait is a guess, a free place is a fact."""
 
 Price = tuple[float, float, float, float]
 """Cost s, predicted TTFT s, harm to others s, matched tokens."""
@@ -33,11 +39,13 @@ class Roadbed:
 
     name = "roadbed"
     uses_prefix = True
+    holds = True
 
     def choose(self, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
         priced = price(features, candidates, context)
         if len(priced) == 1:
-            return Choice(0, "only_one", priced[0][1], int(priced[0][3]))
+            hold = _must_hold(candidates[0], context)
+            return Choice(0, "hold" if hold else "only_one", priced[0][1], int(priced[0][3]), hold)
         reason = "least_cost"
         ranks = [cost for cost, _, _, _ in priced]
         slo_s = features.slo_ttft_s
@@ -46,11 +54,21 @@ class Roadbed:
             meeting = [harm for _, ttft_s, harm, _ in priced if ttft_s <= slo_s]
             worst = float("inf")
             ranks = [(harm if ttft_s <= slo_s else worst) if meeting else ttft_s for _, ttft_s, harm, _ in priced]
+        held = [_must_hold(replica, context) or i >= context.num_open for i, replica in enumerate(candidates)]
+        ranks = [rank * _HOLD if hold else rank for rank, hold in zip(ranks, held, strict=True)]
         index = _pick(ranks, priced, candidates, context)
         _, ttft_s, _, matched = priced[index]
+        if held[index]:
+            return Choice(index, "hold", ttft_s, int(matched), hold=True)
         if reason == "least_cost" and matched:
             reason = "sticky" if candidates[index].slot == context.sticky_slot else "prefix"
         return Choice(index, reason, ttft_s, int(matched))
+
+
+def _must_hold(replica: Replica, context: Context) -> bool:
+    """What the request would find there is still being computed, and the engine would compute it again beside."""
+    bit = replica.bit
+    return context.computed_blocks[bit] < context.matched_blocks[bit] and not replica.model.shares_pending
 
 
 def price(features: Features, candidates: Sequence[Replica], context: Context) -> list[Price]:
@@ -70,7 +88,9 @@ def price(features: Features, candidates: Sequence[Replica], context: Context) -
         if matched >= prompt:
             matched = max(0.0, prompt - 1.0)
         prefill_s = model.prefill_s * (prompt - matched * model.trust)
-        ttft_s = model.overhead_s + model.prefill_s * replica.prefill + prefill_s + model.crowd_s * running
+        ttft_s = (
+            model.overhead_s + model.prefill_s * (replica.prefill + replica.held) + prefill_s + model.crowd_s * running
+        )
         if running >= replica.max_concurrency:
             ttft_s += slot_wait_s(replica, running + 1 - replica.max_concurrency)
 

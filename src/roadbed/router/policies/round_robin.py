@@ -10,6 +10,7 @@ from roadbed.router.replica import Replica
 class RoundRobin:
     name = "round_robin"
     uses_prefix = False
+    holds = False
 
     def __init__(self) -> None:
         self._last_slot = -1
