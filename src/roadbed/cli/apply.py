@@ -29,7 +29,7 @@ SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "unchanged": ("=",
 @click.option("--wait", "wait_s", default=600.0, show_default=True, help="Seconds to wait for services.")
 @json_option
 def command(sources: Sequence[str], yes: bool, dry_run: bool, detach: bool, wait_s: float, as_json: bool) -> None:
-    """Make services, tenants and keys what files say.
+    """Make services, tasks, quotas, tenants and keys what files say.
 
     \b
       roadbed apply -f service.yaml

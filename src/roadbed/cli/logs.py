@@ -24,6 +24,7 @@ BYTES_PER_LINE = 512
 """How much of a file is read for each line asked for: longer lines on average show fewer lines."""
 COLOURS = ("cyan", "magenta", "yellow", "blue", "green")
 _REPLICA = re.compile(r"service-(?P<service>.+)-\d+")
+_RANK = re.compile(r"task-(?P<task>.+)\.(?P<generation>\d+)\.(?P<attempt>\d+)\.(?P<rank>\d+)")
 
 
 @click.command("logs")
@@ -39,7 +40,7 @@ _REPLICA = re.compile(r"service-(?P<service>.+)-\d+")
     help="How many to begin with.",
 )
 def command(name: str, follow: bool, num_lines: int) -> None:
-    """Output of a service's replicas, of one replica, or of gateway-0, control, agent.
+    """Output of a service's replicas, of one replica, of a task's ranks, or of gateway-0, control, agent.
 
     \b
       roadbed logs chat -f          all its replicas
@@ -76,8 +77,20 @@ def find_processes(name: str, known: list[str]) -> list[str]:
     replicas = [process for process, match in matches if match and match["service"] == name]
     if replicas:
         return replicas
-    shown = sorted({match["service"] if match else process for process, match in matches})
+    ranks = find_ranks(name, known)
+    if ranks:
+        return ranks
+    tasks = [match["task"] if (match := _RANK.fullmatch(process)) else process for process in known]
+    shown = sorted({match["service"] if match else task for (_, match), task in zip(matches, tasks, strict=True)})
     raise NotFoundError(f"nothing named {name!r} has a log{did_you_mean(name, shown)}", hint="roadbed ps -a")
+
+
+def find_ranks(name: str, known: list[str]) -> list[str]:
+    """The ranks of a task's last attempt, in order."""
+    found = [(match, process) for process in known if (match := _RANK.fullmatch(process)) and match["task"] == name]
+    runs = [((int(m["generation"]), int(m["attempt"])), int(m["rank"]), process) for m, process in found]
+    last = max((run for run, _, _ in runs), default=None)
+    return [process for _, process in sorted((rank, process) for run, rank, process in runs if run == last)]
 
 
 def _last_lines(directory: Path, num_lines: int) -> list[str]:

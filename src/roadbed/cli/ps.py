@@ -1,4 +1,4 @@
-"""`roadbed ps`: services and replicas, with what they are doing right now."""
+"""`roadbed ps`: services, replicas and tasks, with what they are doing right now."""
 
 import json
 import sys
@@ -18,13 +18,15 @@ LIVE_S = 10.0
 
 
 @click.command("ps")
-@click.option("-a", "--all", "everything", is_flag=True, help="Gateway workers and the control plane too.")
+@click.option(
+    "-a", "--all", "everything", is_flag=True, help="Gateway workers, the control plane, and tasks that have ended too."
+)
 @click.option("-q", "--quiet", is_flag=True, help="Replica ids only.")
 @click.option("-w", "--watch", is_flag=True, help="Again and again, until Ctrl-C.")
 @click.option("--interval", default=1.0, show_default=True, type=click.FloatRange(0.1), help="Seconds between looks.")
 @json_option
 def command(everything: bool, quiet: bool, watch: bool, interval: float, as_json: bool) -> None:
-    """Services and their replicas.
+    """Services and their replicas, and tasks.
 
     \b
       roadbed ps
@@ -75,9 +77,11 @@ def look(control: "ControlClient", everything: bool = False) -> dict[str, Any]:
         for row in services
         for replica in row["replicas"]
     ]
-    facts: dict[str, Any] = {"services": rows, "replicas": replicas}
+    facts: dict[str, Any] = {"services": rows, "replicas": replicas, "tasks": control.tasks(everything=everything)}
     if everything:
-        facts["processes"] = [p for p in control.status()["processes"] if p["labels"].get("noun") != "replica"]
+        facts["processes"] = [
+            p for p in control.status()["processes"] if p["labels"].get("noun") not in ("replica", "task")
+        ]
     return facts
 
 
@@ -97,7 +101,7 @@ def service_state(row: dict[str, Any]) -> str:
 
 def show(facts: dict[str, Any]) -> None:
     """The table for people."""
-    if not facts["services"]:
+    if not facts["services"] and not facts["tasks"]:
         talk("no service yet; try: roadbed apply -f service.yaml   (what goes in it: roadbed schema service)")
     rows: list[tuple[Any, ...]] = []
     for service in facts["services"]:
@@ -110,6 +114,7 @@ def show(facts: dict[str, Any]) -> None:
         rows.extend(_replica(replica) for replica in mine)
     for process in facts.get("processes", ()):
         rows.append((process["name"], "", state(process["state"]), "", "", "", "", age(process["started_at"]), ""))
+    rows += [_task(task) for task in facts["tasks"]]
     if rows:
         print_table(HEADERS, rows, right=(3, 4, 5, 6))
 
@@ -119,6 +124,15 @@ def _replica(row: dict[str, Any]) -> tuple[Any, ...]:
     note = f"{row['reason']}: {row['message']}" if row["reason"] else row["message"]
     head = ("  " + row["id"], "", state(row["state"]), "", in_flight, _rate(row["tokens_per_s"]))
     return (*head, row["restarts"], age(row["since"]), note)
+
+
+def _task(row: dict[str, Any]) -> tuple[Any, ...]:
+    num = len(row["exit_codes"]) or row["spec"]["processes"] or 1
+    running = num if row["state"] == "running" else 0
+    note = f"{row['reason']}: {row['message']}" if row["reason"] else row["message"]
+    name = click.style(row["name"], bold=True)
+    restarts = row["num_failures"] + row["num_preemptions"]
+    return (name, "task", state(row["state"]), f"{running}/{num}", "", "", restarts, age(row["submitted_at"]), note)
 
 
 def _rate(value: float | None) -> str:

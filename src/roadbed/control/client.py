@@ -104,6 +104,38 @@ class ControlClient:
 
     # access
 
+    def tasks(self, *, everything: bool = True, limit: int = 1000) -> list[dict[str, Any]]:
+        """The newest, oldest submission first."""
+        return self._list("/tasks", "tasks", all=str(everything).lower(), limit=limit)
+
+    def task(self, name: str) -> dict[str, Any]:
+        return self._get(f"/tasks/{quote(name, safe='')}")
+
+    def stop_task(self, name: str) -> dict[str, Any]:
+        return self._call("POST", f"/tasks/{quote(name, safe='')}/stop")
+
+    def delete_task(self, name: str) -> dict[str, Any]:
+        return self._call("DELETE", f"/tasks/{quote(name, safe='')}")
+
+    def explain_task(self, name: str, *, events: int = 50) -> dict[str, Any]:
+        return self._get(f"/tasks/{quote(name, safe='')}/explain", events=events)
+
+    def queue(self) -> list[dict[str, Any]]:
+        return self._list("/queue", "queue")
+
+    def quotas(self) -> list[dict[str, Any]]:
+        return self._list("/quotas", "quotas")
+
+    def delete_quota(self, name: str) -> dict[str, Any]:
+        return self._call("DELETE", f"/quotas/{quote(name, safe='')}")
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return self._list("/nodes", "nodes")
+
+    def cordon(self, name: str, *, on: bool = True, drain: bool = False, risk: float | None = None) -> dict[str, Any]:
+        body = {"on": on, "drain": drain, "risk": risk}
+        return self._call("POST", f"/nodes/{quote(name, safe='')}/cordon", body)
+
     def tenants(self) -> list[dict[str, Any]]:
         return self._list("/tenants", "tenants")
 
