@@ -22,7 +22,8 @@ class Admission:
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self._seen: dict[str, int] = {}
+        self._seen: dict[str, int] = {}  # version at which a queue was done with
+        self._due_s: dict[str, float] = {}  # when time alone lets it try more
         self._no_gap: dict[Gang, list[frozenset[str]]] = {}  # reservations beside which it has none, at _no_gap_at
         self._no_gap_at = -1
 
@@ -33,7 +34,7 @@ class Admission:
             name
             for name, queue in pool.queues.items()
             if queue.num_waiting
-            and (queue.fresh or self._seen.get(name) != pool.loose or now >= queue.next_change_s(now))
+            and (queue.fresh or self._seen.get(name) != pool.loose or now >= self._due_s.get(name, 0.0))
         ]
         found: list[Start] = []
         while active:
@@ -47,6 +48,7 @@ class Admission:
             active.remove(name)
             pool.queues[name].fresh = False
             self._seen[name] = pool.loose
+            self._due_s[name] = pool.queues[name].next_change_s(now)
         return found
 
     def start(self, waiter: Waiter, placement: Placement, reason: StartReason, now: float) -> Start:

@@ -7,7 +7,7 @@ is free of the reserved devices held back. Reservations are as good as the expec
 anew when they are due, or old.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -45,7 +45,9 @@ def reserve(
                 state.give(slot, run.job.gang.shape)
 
     def probe(count: int) -> Placement | None:
-        at_s = leaving[count - 1][0] if count else now
+        return at(leaving[count - 1][0] if count else now)
+
+    def at(at_s: float) -> Placement | None:
         bound = [each for each in earlier if each.end_s > at_s and at_s + runs_s > each.start_s]
         return plan_beside(book, planner, gang, bound)
 
@@ -55,7 +57,7 @@ def reserve(
         placement = probe(0)
         while placement is None:
             if high == len(leaving):
-                return None
+                return _after(id_, gang, runs_s, earlier, now, at)
             low, high = high, min(len(leaving), high + step)
             step *= 2
             tried = state.mark()
@@ -81,6 +83,23 @@ def reserve(
     start_s = max(now, leaving[high - 1][0]) if high else now
     nodes = frozenset(slot.node for slot in placement.slots)
     return Reservation(id_, start_s, start_s + runs_s, placement, gang.shape, now, nodes)
+
+
+def _after(
+    id_: str,
+    gang: Gang,
+    runs_s: float,
+    earlier: Sequence[Reservation],
+    now: float,
+    at: Callable[[float], Placement | None],
+) -> Reservation | None:
+    """When everything that runs today has ended and only earlier reservations are in the way: after one of them."""
+    for end_s in sorted({each.end_s for each in earlier if each.end_s > now}):
+        placement = at(end_s)
+        if placement is not None:
+            nodes = frozenset(slot.node for slot in placement.slots)
+            return Reservation(id_, end_s, end_s + runs_s, placement, gang.shape, now, nodes)
+    return None
 
 
 def plan_beside(book: Book, planner: Planner, gang: Gang, bound: Sequence[Reservation]) -> Placement | None:

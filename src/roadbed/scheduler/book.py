@@ -154,7 +154,7 @@ class Book:
         if whole <= 0:
             whole = self.durations.quantile(job.quota, job.gang.total_milli, 0.75, ran + run.saved_s)
         end = run.since_s + max(0.0, whole - run.saved_s)
-        return end if end > now else now + max(60.0, now - end)
+        return end if end > now else now + max(1.0, now - end)
 
     def remaining_s(self, waiter: Waiter) -> float:
         """How long a waiting job would run, by its declaration or by what its like did."""

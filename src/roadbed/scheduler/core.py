@@ -9,6 +9,7 @@ is the whole state (`replay`). A job waits, perhaps claims, starts, runs, perhap
 """
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -283,6 +284,7 @@ class Scheduler:
         """A place with a node that takes nothing new is no place: its job queues again."""
         if not all(self.pool.state.schedulable[slot.node] for slot in claim.placement.slots):
             self.pool.book.drop_claim(claim, now)
+            claim.waiter.tried_s = -math.inf  # others may make room at once
             self.pool.enqueue(claim.waiter)
 
     def _fulfil(self, now: float) -> list[Decision]:
