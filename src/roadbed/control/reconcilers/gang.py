@@ -108,7 +108,7 @@ def _alive(row: TaskRow, facts: Facts, now: float) -> Step | None:
         moved = _stop(row, codes, now, "moved", facts.move.reason, f"{facts.move.reason}: goes on elsewhere")
         return msgspec.structs.replace(moved, row=msgspec.structs.replace(moved.row, placement=facts.move.placement))
     if row.state == "starting":
-        return Step(row=_change(row, now, state="running"), code="task.running", message="all ranks run", started=True)
+        return Step(row=running_row(row, now), code="task.running", message="all ranks run", started=True)
     return None
 
 
@@ -156,6 +156,11 @@ def _failed(row: TaskRow, codes: list[int | None], now: float) -> Step:
     )  # fmt: skip
     words = f"{row.message}; retry {num} of {row.spec.retries} in {wait_s:g} s"
     return Step(row=back, code="task.retried", message=words, exited="failed")
+
+
+def running_row(row: TaskRow, now: float) -> TaskRow:
+    """All its ranks run."""
+    return _change(row, now, state="running")
 
 
 def ranks(row: TaskRow, listed: Sequence[ProcessStatus]) -> dict[int, ProcessStatus]:

@@ -16,12 +16,12 @@ import msgspec
 
 from roadbed.control.jobs import quota_tree, task_job, task_job_id
 from roadbed.control.pool import Claimed
-from roadbed.control.reconcilers.gang import Facts, Step, ranks, step
+from roadbed.control.reconcilers.gang import Facts, Step, ranks, running_row, step
 from roadbed.control.state import State
-from roadbed.control.store.event import append_event
+from roadbed.control.store.event import NewEvent, append_event, append_events
 from roadbed.control.store.node import NodeRow, list_node_rows
 from roadbed.control.store.quota import QuotaRow, list_quotas
-from roadbed.control.store.task import HOLDS_DEVICES, TaskRow, list_tasks, update_task
+from roadbed.control.store.task import HOLDS_DEVICES, Specs, TaskRow, list_tasks, move_tasks
 from roadbed.errors import NotFoundError, RoadbedError, UsageError
 from roadbed.hardware.chips import CPU
 from roadbed.runtime.base import ProcessLimits, ProcessSpec, ProcessStatus
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 BUSY_PASS_S = 0.05
 IDLE_PASS_S = 1.0
+WHY_AGAIN_S = 5.0
+"""A waiting task is asked for its reason this often; every answer costs a plan."""
 NO_CODE = 127
 """Exit code of a rank that could not be started at all, as shells give it."""
 
@@ -42,7 +44,8 @@ class TaskReconciler:
     def __init__(self, state: State) -> None:
         self._state = state
         self._stopping: set[str] = set()
-        self._waits: dict[str, tuple[str, str]] = {}
+        self._specs: Specs = {}
+        self._waits: dict[str, tuple[float, str]] = {}
 
     async def one_pass(self) -> float:
         """Reads, decides, acts; returns how long to rest."""
@@ -67,7 +70,11 @@ class TaskReconciler:
 
     def _read(self) -> tuple[list[TaskRow], list[QuotaRow], list[NodeRow]]:
         with self._state.store.read() as connection:
-            return list_tasks(connection, active=True), list_quotas(connection), list_node_rows(connection)
+            return (
+                list_tasks(connection, active=True, specs=self._specs),
+                list_quotas(connection),
+                list_node_rows(connection),
+            )
 
     async def _listed(self) -> dict[str, list[ProcessStatus]]:
         found: dict[str, list[ProcessStatus]] = defaultdict(list)
@@ -115,36 +122,34 @@ class TaskReconciler:
         self._waits = {name: said for name, said in self._waits.items() if name in queued}
         found = []
         for name, row in queued.items():
-            reason = self._state.pool.reason(task_job_id(name), now) if row.retry_at is None else None
-            if reason is None or self._waits.get(name, (row.reason, ""))[0] == reason.code:
+            looked_s, told = self._waits.get(name, (0.0, row.reason))
+            if now - looked_s < WHY_AGAIN_S or row.retry_at is not None:
                 continue
-            self._waits[name] = (reason.code, reason.message)
+            reason = self._state.pool.reason(task_job_id(name), now)
+            self._waits[name] = (now, told if reason is None else reason.code)
+            if reason is None or told == reason.code:
+                continue
             found.append(msgspec.structs.replace(row, reason=reason.code, message=reason.message))
         return found
 
     def _write(self, steps: list[Step], waits: list[TaskRow], now: float) -> None:
         if not steps and not waits:
             return
+        told = [
+            NewEvent(
+                noun="task", name=each.row.name, code=each.code, message=each.message,
+                data={"attempt": each.row.attempt, "reason": each.row.reason},
+            )
+            for each in steps
+            if each.code
+        ]  # fmt: skip
+        told += [
+            NewEvent(noun="task", name=row.name, code="task.waits", message=row.message, data={"reason": row.reason})
+            for row in waits
+        ]
         with self._state.store.write() as connection:
-            for each in steps:
-                if each.code:
-                    data = {"attempt": each.row.attempt, "reason": each.row.reason}
-                    append_event(
-                        connection,
-                        now,
-                        noun="task",
-                        name=each.row.name,
-                        code=each.code,
-                        message=each.message,
-                        data=data,
-                    )
-                update_task(connection, each.row)
-            for row in waits:
-                append_event(
-                    connection, now, noun="task", name=row.name, code="task.waits", message=row.message,
-                    data={"reason": row.reason},
-                )  # fmt: skip
-                update_task(connection, row)
+            append_events(connection, now, told)
+            move_tasks(connection, [*(each.row for each in steps), *waits])
 
     async def _carry_out(self, steps: list[Step], listed: dict[str, list[ProcessStatus]], now: float) -> None:
         pool = self._state.pool
@@ -165,7 +170,13 @@ class TaskReconciler:
         if starts:
             for each in starts:
                 pool.granted.pop(task_job_id(each.row.name), None)
-            await asyncio.gather(*(self._start(each.row) for each in starts))
+            results = await asyncio.gather(*(self._start(each.row) for each in starts))
+            now = self._state.store.clock()
+            begun = [each.row for each, runs in zip(starts, results, strict=True) if runs]
+            running = [Step(row=running_row(row, now), code="task.running", message="all ranks run") for row in begun]
+            await asyncio.to_thread(self._write, running, [], now)
+            for row in begun:
+                pool.started(task_job_id(row.name), now)
 
     def _stop(self, status: ProcessStatus, grace_s: float) -> None:
         if status.state == "exited" or status.name in self._stopping:
@@ -190,8 +201,8 @@ class TaskReconciler:
                 except NotFoundError:
                     logger.debug("%s was forgotten already", status.name)
 
-    async def _start(self, row: TaskRow) -> None:
-        """Starts all ranks; where one can't be started, the gang is stopped by the next pass."""
+    async def _start(self, row: TaskRow) -> bool:
+        """Starts all ranks; where one can't be started, the gang is stopped by the next pass. Whether all run."""
         assert row.placement is not None
         folder = self._folder(row)
         port = _free_port()
@@ -202,13 +213,14 @@ class TaskReconciler:
         results = await asyncio.gather(*map(self._state.runtime.start, specs), return_exceptions=True)
         errors = [result for result in results if isinstance(result, BaseException)]
         if not errors:
-            return
+            return True
         if not isinstance(errors[0], RoadbedError):
             raise errors[0]
         await asyncio.to_thread(self._could_not_start, row, str(errors[0]))
         for status in results:
             if isinstance(status, ProcessStatus):
                 self._stop(status, row.spec.grace_period)
+        return False
 
     def _could_not_start(self, row: TaskRow, message: str) -> None:
         now = self._state.store.clock()
@@ -218,7 +230,7 @@ class TaskReconciler:
         )
         with self._state.store.write() as connection:
             append_event(connection, now, noun="task", name=row.name, code="task.failing", message=message)
-            update_task(connection, failing)
+            move_tasks(connection, [failing])
 
     def _folder(self, row: TaskRow) -> str:
         """Where its processes run: what the task says, else a directory of its own that stays."""

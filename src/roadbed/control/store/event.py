@@ -1,5 +1,6 @@
 """Why things are as they are: an append-only story of every noun, each entry naming what caused it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -47,6 +48,27 @@ def append_event(
     }
     result = connection.execute(insert(events).values(**values).returning(events.c.seq))
     return int(result.scalar_one())
+
+
+class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event on its way into the store."""
+
+    noun: str
+    name: str
+    code: str
+    message: str
+    data: dict[str, Any] = {}
+
+
+def append_events(connection: Connection, at: float, rows: Sequence[NewEvent]) -> None:
+    """Many at once, in order; cheaper than one by one where nobody asks for their numbers."""
+    if rows:
+        values = [
+            {"at": at, "actor": "control", "noun": row.noun, "name": clean(row.name), "code": row.code,
+             "message": clean(row.message), "data": row.data, "cause": None}
+            for row in rows
+        ]  # fmt: skip
+        connection.execute(insert(events), values)
 
 
 def list_events(

@@ -1,10 +1,11 @@
 """Tasks as stored: the wish, the run under way, and how the last one ended."""
 
 import zlib
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from roadbed.control.store.tables import tasks
 from roadbed.scheduler.base import Placement
@@ -61,15 +62,26 @@ def get_task(connection: Connection, name: str) -> TaskRow | None:
     return None if row is None else _row(row)
 
 
-def list_tasks(connection: Connection, *, active: bool = False, limit: int | None = None) -> list[TaskRow]:
-    """Not deleted, oldest submission first; `active`: only those that have not ended. `limit`: the newest so many."""
+Specs = dict[tuple[str, int], Task]
+"""Specs read before, by task and generation: they never change, and checking them anew costs more than reading them."""
+
+
+def list_tasks(
+    connection: Connection, *, active: bool = False, limit: int | None = None, specs: Specs | None = None
+) -> list[TaskRow]:
+    """Not deleted, oldest submission first; `active`: only those that have not ended. `limit`: the newest so many.
+    `specs`: read before; holds those of this answer afterwards."""
     query = select(tasks).where(tasks.c.deleted_at.is_(None))
     if active:
         query = query.where(tasks.c.state.not_in(ENDED))
     if limit is not None:
         query = query.order_by(tasks.c.submitted_at.desc(), tasks.c.name.desc()).limit(limit)
         return [_row(row) for row in connection.execute(query)][::-1]
-    return [_row(row) for row in connection.execute(query.order_by(tasks.c.submitted_at, tasks.c.name))]
+    found = [_row(row, specs) for row in connection.execute(query.order_by(tasks.c.submitted_at, tasks.c.name))]
+    if specs is not None:
+        specs.clear()
+        specs.update({(row.name, row.generation): row.spec for row in found})
+    return found
 
 
 def insert_task(connection: Connection, row: TaskRow) -> None:
@@ -80,6 +92,20 @@ def update_task(connection: Connection, row: TaskRow) -> None:
     connection.execute(update(tasks).where(tasks.c.name == row.name).values(**_values(row)))
 
 
+def move_tasks(connection: Connection, rows: Sequence[TaskRow]) -> None:
+    """Writes where tasks stand, many at once; their specs stay."""
+    if not rows:
+        return
+    fields = [field for field in TaskRow.__struct_fields__ if field not in ("name", "spec")]
+    wish = update(tasks).where(tasks.c.name == bindparam("task")).values({field: bindparam(field) for field in fields})
+    connection.execute(wish, [{"task": row.name, **{field: _plain(row, field) for field in fields}} for row in rows])
+
+
+def _plain(row: TaskRow, field: str) -> Any:
+    value = getattr(row, field)
+    return msgspec.to_builtins(value) if field == "placement" and value is not None else value
+
+
 def _values(row: TaskRow) -> dict[str, Any]:
     values = {field: getattr(row, field) for field in row.__struct_fields__}
     values["spec"] = row.spec.model_dump(mode="json", by_alias=True)
@@ -87,6 +113,7 @@ def _values(row: TaskRow) -> dict[str, Any]:
     return values
 
 
-def _row(row: Row[Any]) -> TaskRow:
+def _row(row: Row[Any], specs: Specs | None = None) -> TaskRow:
+    known = specs.get((row.name, row.generation)) if specs else None
     placement = None if row.placement is None else msgspec.convert(row.placement, Placement)
-    return TaskRow(**{**row._mapping, "placement": placement, "spec": Task.model_validate(row.spec)})
+    return TaskRow(**{**row._mapping, "placement": placement, "spec": known or Task.model_validate(row.spec)})
