@@ -176,7 +176,7 @@ class RouterCore:
             if live.waiting.features.session is not None:
                 self._remember_session(live, prompt_tokens, completion_tokens, now)
         self._release(live, replica, outcome_ok)
-        return self._drain(now)
+        return self._drain(now, replica.held > 0)
 
     def failed(self, request_id: str, now: float) -> Decision:
         """The replica was lost before the first byte: choose another that has not failed this request.
@@ -215,7 +215,7 @@ class RouterCore:
                 self._release_prefill(live, self._pool.by_slot[live.slot])
         for waiting in self._queue.expire(now):
             self._pending.append(self._shed(waiting, "deadline" if self._pool.present else "no_replica"))
-        return self._drain(now)
+        return self._drain(now, True)
 
     # --- prefix news ----------------------------------------------------------------------------------------------
 
@@ -395,10 +395,11 @@ class RouterCore:
                 self._queue.push(waiting)
         return level[best]
 
-    def _drain(self, now: float) -> list[Decision]:
-        """What waited and may go now, and what was decided in passing."""
+    def _drain(self, now: float, is_news: bool = False) -> list[Decision]:
+        """What waited and may go now, and what was decided in passing. Held requests are priced again only when there
+        is news of a replica that some are held for, or a tick."""
         decisions, self._pending = self._pending, []
-        if len(self._queue):
+        if is_news or len(self._queue) > self._num_held:
             decisions.extend(self._pump(now))
         return decisions
 

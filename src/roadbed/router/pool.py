@@ -72,7 +72,8 @@ class Pool:
         """Open replicas that are no candidates only for want of room; call after `candidates`."""
         if len(candidates) == len(self._open):
             return []
-        return [r for r in self._open if r not in candidates and r.slot not in tried]
+        able = {replica.slot for replica in candidates}
+        return [r for r in self._open if r.slot not in able and r.slot not in tried]
 
     def has_room(self) -> bool:
         """Whether any open replica is below its limit."""
