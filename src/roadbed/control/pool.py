@@ -33,6 +33,7 @@ from roadbed.scheduler.events import (
     Withdraw,
 )
 from roadbed.scheduler.explain import Waiting
+from roadbed.scheduler.funnel import CORDONED
 from roadbed.scheduler.planner import TreePlanner
 from roadbed.scheduler.policies.roadbed import Roadbed
 from roadbed.scheduler.pool import Config
@@ -294,7 +295,8 @@ class LivePool:
 
 def _code(waiting: Waiting) -> str:
     if waiting.reason == "impossible":
-        return TOO_LARGE
+        # A cordoned machine comes back; one that is too small does not grow.
+        return NO_CAPACITY if waiting.funnel is not None and waiting.funnel.reason == CORDONED else TOO_LARGE
     if waiting.reason.startswith("quota") or waiting.reason in _QUEUE_REASONS:
         return waiting.reason
     return NO_CAPACITY
