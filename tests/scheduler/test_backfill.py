@@ -174,5 +174,5 @@ class TestPasses:
             for id_ in edge.running:
                 if id_ in promised:
                     assert edge.running[id_] <= promised[id_] + 10.0  # passes come every 5 s
-        assert len(promised) > 3
+        assert len(promised) >= 3
         assert not edge.scheduler.pool.waiting

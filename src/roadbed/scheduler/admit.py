@@ -37,13 +37,17 @@ class Admission:
             and (queue.fresh or self._seen.get(name) != pool.loose or now >= self._due_s.get(name, 0.0))
         ]
         found: list[Start] = []
+        order: list[str] = []
         while active:
-            name = active[0]
-            if len(active) > 1:
-                name = min(active, key=lambda each: (pool.tree.order(each, now), each))
+            if not order:  # anew after every start, for a start moves shares
+                order = active[:1]
+                if len(active) > 1:
+                    order = sorted(active, key=lambda each: (pool.tree.order(each, now), each), reverse=True)
+            name = order.pop()
             start = self._serve(pool.queues[name], now)
             if start is not None:
                 found.append(start)
+                order.clear()
                 continue
             active.remove(name)
             pool.queues[name].fresh = False
@@ -202,8 +206,9 @@ class Admission:
             waiter.guessed_at_s, waiter.expected_start_s = now, made.start_s
 
     def _stale(self, kept: Reservation, now: float) -> bool:
+        """Is it time to work it out anew? The further off it was, the later; overdue, it binds all the same."""
         state = self.pool.state
-        old = now >= kept.start_s or now - kept.made_s > self.pool.config.refresh_s
+        old = now - kept.made_s > max(self.pool.config.refresh_s, (kept.start_s - kept.made_s) / 2)
         return old or not all(state.schedulable[node] for node in kept.nodes)
 
     def _num_reserved(self, queue: Queue, now: float) -> int:

@@ -4,7 +4,7 @@ A reservation is made on real devices: running jobs are given back, in a what-if
 expected to end, until the planner finds the whole gang a place. So nodes that are full today count, with the hour they
 become free. A job that ends before the reservation starts may use anything; one that does not must be placed with what
 is free of the reserved devices held back. Reservations are as good as the expected ends they rest on; they are made
-anew when they are due, or old.
+anew when they are old.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from roadbed.scheduler.base import Gang, Placement, Shape
-from roadbed.scheduler.book import Book, Taken, hold
+from roadbed.scheduler.book import Book, Run, Taken, hold
 from roadbed.scheduler.gang import Planner
 from roadbed.scheduler.state import State
 
@@ -53,8 +53,11 @@ def reserve(
 
     whole = state.mark()
     try:
-        low, high, step = 0, 0, 1
-        placement = probe(0)
+        # Not before enough is free in sum: those ends need no probe.
+        high = _enough(book, gang, leaving)
+        low, step = max(0, high - 1), 1
+        give(0, high)
+        placement = probe(high)
         while placement is None:
             if high == len(leaving):
                 return _after(id_, gang, runs_s, earlier, now, at)
@@ -83,6 +86,19 @@ def reserve(
     start_s = max(now, leaving[high - 1][0]) if high else now
     nodes = frozenset(slot.node for slot in placement.slots)
     return Reservation(id_, start_s, start_s + runs_s, placement, gang.shape, now, nodes)
+
+
+def _enough(book: Book, gang: Gang, leaving: Sequence[tuple[float, Run]]) -> int:
+    """How many must have ended before as much is free in sum, wherever, as the gang needs; a lower bound."""
+    devices = bool(gang.total_milli)
+    need = gang.total_milli if devices else gang.num * gang.shape.cpu_milli
+    free = int(book.state.left.sum() if devices else book.state.cpu_left.sum())
+    for count, (_, run) in enumerate(leaving):
+        if free >= need:
+            return count
+        shape = run.job.gang.shape
+        free += len(run.held) * (shape.total_milli if devices else shape.cpu_milli)
+    return len(leaving)
 
 
 def _after(

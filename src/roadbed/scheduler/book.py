@@ -162,6 +162,11 @@ class Book:
         whole = job.duration_s or self.durations.quantile(job.quota, job.gang.total_milli, 0.75)
         return max(1.0, whole - waiter.saved_s)
 
+    def expect_overdue(self, now: float) -> None:
+        """Expects anew the runs that should have ended by now; overruns double, so that is rare for any one run."""
+        while self.ends and self.ends[0][0] <= now:
+            self.expect(self.runs[self.ends[0][2]], now)
+
     def upcoming(self, now: float) -> list[tuple[float, int, str]]:
         """Expected ends in order, those of overdue runs expected anew. Changes nothing: asking must not decide."""
         late = bisect.bisect_right(self.ends, (now, math.inf, ""))

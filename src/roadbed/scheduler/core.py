@@ -111,6 +111,7 @@ class Scheduler:
 
     def decide(self, now: float) -> list[Decision]:
         """What to do now. Forced stops first, then starts, then who makes room for whom; all in effect already."""
+        self.pool.book.expect_overdue(now)
         found: list[Decision] = self.relief.forced(now)
         found += self._fulfil(now)
         found += self.relief.returns(now)
