@@ -40,5 +40,5 @@ def chip_prices(state: State, target: Target) -> Floats:
 
 
 def _chips(state: State, nodes: np.ndarray[tuple[int], np.dtype[np.bool_]], num: int) -> Floats:
-    """1.0 for each chip some allowed node has. A kind names no number of devices, so CPU nodes are left out."""
-    return (np.bincount(state.chip[nodes & (state.num_devices > 0)], minlength=num) > 0).astype(np.float64)
+    """1.0 for each chip some allowed node has."""
+    return (np.bincount(state.chip[nodes], minlength=num) > 0).astype(np.float64)

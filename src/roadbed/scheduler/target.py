@@ -17,7 +17,7 @@ POPULARITY = 0.95
 class Target(msgspec.Struct, frozen=True):
     """Shapes and their shares; shares sum to 1. Empty: nothing is known, and nothing counts as a fragment.
 
-    kinds: which devices are wanted, however rarely — a shape stripped to chips, device memory and labels — and the
+    kinds: which devices are wanted, however rarely — one device of such chips, memory and labels — and the
     milli-accelerators wanted of it per process. cpu_per_milli: milli-cores wanted per milli-accelerator, over all
     processes, those without a device included.
     """
@@ -54,6 +54,7 @@ def target_of(shapes: Iterable[Shape], popularity: float = POPULARITY) -> Target
 
 def _kind(shape: Shape) -> Shape:
     return Shape(
+        num_devices=1,
         chips=shape.chips,
         min_device_mib=shape.min_device_mib,
         max_device_mib=shape.max_device_mib,
