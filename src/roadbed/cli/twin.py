@@ -6,6 +6,8 @@ import click
 
 TWINS = {
     "schedule": "Fill a cluster up: how much of it can each policy give out?",
+    "jobs": "Replay a trace of jobs: who waits how long under which policy?",
+    "loans": "Training beside a diurnal service: what is lending worth?",
 }
 """Name → one line of help. The command is `command` in roadbed.cli.twin_<name>."""
 
@@ -33,4 +35,8 @@ def command() -> None:
 
     \b
       roadbed twin schedule --nodes nodes.csv --pods pods.csv --policy roadbed,fgd,bestfit
+      roadbed twin jobs --trace philly.csv --load 0.9 --policy roadbed,fair,fifo --report jobs.html
+      roadbed twin loans --trace philly.csv --demand qps.csv --days 14
+
+    Traces: openb and philly as published, or CSV or JSON lines with submit_s, duration_s and num_devices.
     """

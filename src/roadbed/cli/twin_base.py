@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from roadbed.cli.base import HEARTBEAT_S, talk
+from roadbed.cli.base import HEARTBEAT_S, Duration, talk
 from roadbed.errors import UsageError
 
 MAX_SEEDS = 10_000
@@ -61,6 +61,30 @@ class Ratio(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is no number", param, ctx)
         return number
+
+
+def trace_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of every command that replays a trace of jobs."""
+    options = (
+        click.option("--trace", required=True, type=FILE, help="Jobs: philly, openb, or generic CSV or JSON lines."),
+        click.option("--from-day", type=Ratio(0, 1e5), default=0.0, help="Begin so many days into the trace."),
+        click.option("--days", type=Ratio(0, 1e5), default=0.0, help="Take so many days of it. Default: all."),
+        click.option("--sample", type=Ratio(0.0001, 1), default=1.0, help="Share of jobs a seed draws. Default: all."),
+        click.option("--seeds", type=Seeds(), default="1", show_default=True, help="Such as 1..10."),
+        click.option("--per-node", type=click.IntRange(1, 64), default=8, show_default=True, help="Devices of a node."),
+        click.option(
+            "--know", type=click.Choice(["declared", "exact"]), default="declared", show_default=True,
+            help="Durations the scheduler is told: what owners declared (else it learns), or what will be.",
+        ),
+        click.option(
+            "--checkpoint", type=Duration(), default="30min", show_default=True, help="How often jobs save; 0 = never."
+        ),
+        click.option("--workers", type=click.IntRange(0, 1024), default=0, help="Processes. Default: one per core."),
+        click.option("--report", type=FILE, help="Write an HTML report with plots here."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @contextmanager
