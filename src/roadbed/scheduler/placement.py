@@ -15,12 +15,13 @@ UNFIT = -1
 
 
 class _Scores:
-    __slots__ = ("ask", "position", "score")
+    __slots__ = ("ask", "device", "position", "score")
 
-    def __init__(self, ask: Ask, score: Ints, position: int) -> None:
+    def __init__(self, ask: Ask, num_nodes: int) -> None:
         self.ask = ask
-        self.score = score
-        self.position = position
+        self.score = np.full(num_nodes, UNFIT, np.int64)
+        self.device: Ints | None = None  # of a fraction, where the policy says it with the score
+        self.position = -1
 
 
 class Placer:
@@ -37,7 +38,7 @@ class Placer:
         state = self.state
         entry = self._cache.get(shape)
         if entry is None:
-            entry = self._cache[shape] = _Scores(Ask(state, shape), np.full(state.num_nodes, UNFIT, np.int64), -1)
+            entry = self._cache[shape] = _Scores(Ask(state, shape), state.num_nodes)
             if len(self._cache) > _MAX_SHAPES:
                 self._cache.pop(next(iter(self._cache)))
         nodes, entry.position = state.changed_since(entry.position)
@@ -48,7 +49,11 @@ class Placer:
             entry.score[nodes] = UNFIT
             good = nodes[fits]
             if len(good):
-                entry.score[good] = self.policy.score(state, entry.ask, good)
+                entry.score[good], device = self.policy.score(state, entry.ask, good)
+                if device is not None:
+                    if entry.device is None:
+                        entry.device = np.zeros(state.num_nodes, np.int64)
+                    entry.device[good] = device
         return entry.score
 
     def best(self, shape: Shape, nodes: Ints | None = None) -> Slot | None:
@@ -63,12 +68,15 @@ class Placer:
 
     def slot(self, shape: Shape, node: int) -> Slot:
         """One process on a node it fits on: which devices it takes there."""
-        return Slot(node, self.policy.devices(self.state, self._cache[shape].ask, node))
+        entry = self._cache[shape]
+        if entry.device is not None:
+            return Slot(node, (int(entry.device[node]),))
+        return Slot(node, self.policy.devices(self.state, entry.ask, node))
 
     def _draw(self, score: Ints, shape: Shape) -> Ints:
         """Fresh scores for a policy whose scores are not a function of the state."""
         fresh = np.full(len(score), UNFIT, np.int64)
         good = np.flatnonzero(score >= 0)
         if len(good):
-            fresh[good] = self.policy.score(self.state, self._cache[shape].ask, good)
+            fresh[good], _ = self.policy.score(self.state, self._cache[shape].ask, good)
         return fresh

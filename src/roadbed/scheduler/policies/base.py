@@ -45,8 +45,9 @@ class Policy(Protocol):
     name: str
     volatile: bool
 
-    def score(self, state: State, ask: Ask, nodes: Ints) -> Ints:
-        """int64[D], ≥ 0, higher is better, for nodes the shape fits on. O(D)."""
+    def score(self, state: State, ask: Ask, nodes: Ints) -> tuple[Ints, Ints | None]:
+        """For nodes the shape fits on: int64[D], ≥ 0, higher is better; and the device a fraction would take on each,
+        int64[D], where the policy has found it on the way (else `devices` is asked). O(D)."""
         ...
 
     def devices(self, state: State, ask: Ask, node: int) -> tuple[int, ...]:
@@ -56,7 +57,10 @@ class Policy(Protocol):
 
 def tightest(state: State, shape: Shape, node: int) -> tuple[int, ...]:
     """The fitting devices with least left, lowest index first among equals."""
-    row = state.left[node]
-    fitting = np.flatnonzero(row >= shape.milli) if shape.milli < WHOLE else np.flatnonzero(row == WHOLE)
-    order = fitting[np.argsort(row[fitting], kind="stable")]
-    return tuple(order[: shape.num_devices].tolist())
+    if not shape.num_devices:
+        return ()
+    row: list[int] = state.left[node].tolist()  # a handful: plain Python is quicker than arrays
+    if shape.milli == WHOLE:
+        return tuple(at for at, left in enumerate(row) if left == WHOLE)[: shape.num_devices]
+    fitting = sorted((left, at) for at, left in enumerate(row) if left >= shape.milli)
+    return tuple(at for _, at in fitting[: shape.num_devices])

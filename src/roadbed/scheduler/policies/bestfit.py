@@ -19,9 +19,9 @@ class BestFit:
     name = "bestfit"
     volatile = False
 
-    def score(self, state: State, ask: Ask, nodes: Ints) -> Ints:
+    def score(self, state: State, ask: Ask, nodes: Ints) -> tuple[Ints, Ints | None]:
         cpu, devices = _after(state, ask, nodes)
-        return np.maximum(100.0 * (1.0 - 0.5 * (cpu / _CPU + devices / _DEVICES)), 0).astype(np.int64)
+        return np.maximum(100.0 * (1.0 - 0.5 * (cpu / _CPU + devices / _DEVICES)), 0).astype(np.int64), None
 
     def devices(self, state: State, ask: Ask, node: int) -> tuple[int, ...]:
         return tightest(state, ask.shape, node)
@@ -33,12 +33,12 @@ class DotProd:
     name = "dotprod"
     volatile = False
 
-    def score(self, state: State, ask: Ask, nodes: Ints) -> Ints:
+    def score(self, state: State, ask: Ask, nodes: Ints) -> tuple[Ints, Ints | None]:
         shape = ask.shape
         cpu = state.cpu_left[nodes] * (shape.cpu_milli / _CPU**2)
         devices = state.left[nodes].sum(1) * (shape.total_milli / _DEVICES**2)
         score: Ints = np.maximum(100.0 * (1.0 - 0.5 * (cpu + devices)), 0).astype(np.int64)
-        return score
+        return score, None
 
     def devices(self, state: State, ask: Ask, node: int) -> tuple[int, ...]:
         return tightest(state, ask.shape, node)

@@ -20,21 +20,18 @@ class Fgd:
     def __init__(self, state: State, target: Target) -> None:
         self.fragments = Fragments(state, target)
 
-    def score(self, state: State, ask: Ask, nodes: Ints) -> Ints:
+    def score(self, state: State, ask: Ask, nodes: Ints) -> tuple[Ints, Ints | None]:
         shape = ask.shape
         if shape.num_devices == 1 and shape.milli < WHOLE:
             now, each = self.fragments.after_share(state, nodes, shape.milli, shape.cpu_milli)
-            after = each.min(1)
-        else:
-            now, after = self.fragments.after_devices(state, nodes, shape.num_devices, shape.milli, shape.cpu_milli)
-        return _logistic(now - after)
+            scores = _logistic(now[:, None] - each)
+            device: Ints = scores.argmax(1)
+            return scores[np.arange(len(nodes)), device], device
+        now, after = self.fragments.after_devices(state, nodes, shape.num_devices, shape.milli, shape.cpu_milli)
+        return _logistic(now - after), None
 
     def devices(self, state: State, ask: Ask, node: int) -> tuple[int, ...]:
-        shape = ask.shape
-        if shape.num_devices == 1 and shape.milli < WHOLE:
-            now, each = self.fragments.after_share(state, np.array([node]), shape.milli, shape.cpu_milli)
-            return (int(np.argmax(_logistic(now[:, None] - each)[0])),)
-        return tightest(state, shape, node)
+        return tightest(state, ask.shape, node)
 
 
 def _logistic(gain: Floats) -> Ints:

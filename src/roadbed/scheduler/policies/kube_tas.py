@@ -18,7 +18,7 @@ class KubeTas:
     name = "kube_tas"
     volatile = False
 
-    def score(self, state: State, ask: Ask, nodes: Ints) -> Ints:
+    def score(self, state: State, ask: Ask, nodes: Ints) -> tuple[Ints, Ints | None]:
         shape = ask.shape
         places = np.full(len(nodes), _MOST, np.int64)
         if shape.cpu_milli:
@@ -28,7 +28,7 @@ class KubeTas:
         if shape.num_devices:
             left = state.left[nodes] if shape.milli < WHOLE else np.where(state.left[nodes] == WHOLE, WHOLE, 0)
             places = np.minimum(places, per_devices(left, shape))
-        return _MOST - places
+        return _MOST - places, None
 
     def devices(self, state: State, ask: Ask, node: int) -> tuple[int, ...]:
         return tightest(state, ask.shape, node)

@@ -16,10 +16,10 @@ class Packing:
     name = "packing"
     volatile = False
 
-    def score(self, state: State, ask: Ask, nodes: Ints) -> Ints:
+    def score(self, state: State, ask: Ask, nodes: Ints) -> tuple[Ints, Ints | None]:
         shape = ask.shape
         if not shape.num_devices:
-            return np.zeros(len(nodes), np.int64)
+            return np.zeros(len(nodes), np.int64), None
         left = state.left[nodes]
         exists = state.exists[nodes]
         free = ((left == WHOLE) & exists).sum(1)
@@ -30,7 +30,7 @@ class Packing:
         idle_node = free == state.num_devices[nodes]
         on_used = np.maximum(50 - new_used, 33)
         on_idle = np.maximum(33 - state.num_devices[nodes], 1)
-        return np.where(shared_only, shared, np.where(idle_node, on_idle, on_used)).astype(np.int64)
+        return np.where(shared_only, shared, np.where(idle_node, on_idle, on_used)).astype(np.int64), None
 
     def devices(self, state: State, ask: Ask, node: int) -> tuple[int, ...]:
         return tightest(state, ask.shape, node)
@@ -42,10 +42,10 @@ class Clustering:
     name = "clustering"
     volatile = False
 
-    def score(self, state: State, ask: Ask, nodes: Ints) -> Ints:
+    def score(self, state: State, ask: Ask, nodes: Ints) -> tuple[Ints, Ints | None]:
         mine = pod_class(ask.shape)
         if not mine:
-            return np.zeros(len(nodes), np.int64)
+            return np.zeros(len(nodes), np.int64), None
         used = state.used_by[nodes, 1:]
         same = used[:, mine - 1] > 0
         others = (used > 0).sum(1) - same
@@ -53,7 +53,7 @@ class Clustering:
         base = np.where(same & (others == 0), 75, np.where(same, 50, np.where(idle, 25, 0)))
         width = 8 * WHOLE
         score: Ints = base + 25 * np.maximum(width - state.left[nodes].sum(1), 0) // width
-        return score
+        return score, None
 
     def devices(self, state: State, ask: Ask, node: int) -> tuple[int, ...]:
         return tightest(state, ask.shape, node)

@@ -15,8 +15,8 @@ class Random:
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
 
-    def score(self, state: State, ask: Ask, nodes: Ints) -> Ints:
-        return self.rng.integers(0, 1 << 40, len(nodes))
+    def score(self, state: State, ask: Ask, nodes: Ints) -> tuple[Ints, Ints | None]:
+        return self.rng.integers(0, 1 << 40, len(nodes)), None
 
     def devices(self, state: State, ask: Ask, node: int) -> tuple[int, ...]:
         fitting = np.flatnonzero((state.left[node] >= ask.shape.milli) & state.exists[node])

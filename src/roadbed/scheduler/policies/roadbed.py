@@ -33,25 +33,23 @@ class Roadbed:
         self.price = (PRICE_WEIGHT * chip_prices(state, target))[state.chip]  # per node
         self.cpu_per_milli = target.cpu_per_milli
 
-    def score(self, state: State, ask: Ask, nodes: Ints) -> Ints:
+    def score(self, state: State, ask: Ask, nodes: Ints) -> tuple[Ints, Ints | None]:
         shape = ask.shape
+        device: Ints | None = None
         if shape.num_devices == 1 and shape.milli < WHOLE:
             now, each = self.fragments.after_share(state, nodes, shape.milli, shape.cpu_milli)
-            after = each.min(1)
+            device = each.argmin(1)
+            after = each[np.arange(len(nodes)), device]
         else:
             now, after = self.fragments.after_devices(state, nodes, shape.num_devices, shape.milli, shape.cpu_milli)
         gain = now - after + self._balance(state, nodes, shape.total_milli, shape.cpu_milli)
         if shape.num_devices:
             gain -= self.price[nodes] * shape.total_milli
         score: Ints = (STEPS / (1.0 + np.exp(-gain / 1000.0))).astype(np.int64)
-        return score
+        return score, device
 
     def devices(self, state: State, ask: Ask, node: int) -> tuple[int, ...]:
-        shape = ask.shape
-        if shape.num_devices == 1 and shape.milli < WHOLE:
-            _, each = self.fragments.after_share(state, np.array([node]), shape.milli, shape.cpu_milli)
-            return (int(each[0].argmin()),)
-        return tightest(state, shape, node)
+        return tightest(state, ask.shape, node)
 
     def _balance(self, state: State, nodes: Ints, milli: int, cpu: int) -> Floats:
         """w·(B_n − B_n′): how many fewer milli-accelerators would be left without CPU, weighed."""
