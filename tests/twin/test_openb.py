@@ -28,7 +28,7 @@ def test_pods_as_published() -> None:
     assert [pod.name for pod in pods] == sorted(pod.name for pod in pods)
     shapes = [pod.shape for pod in pods]
     assert any(0 < shape.milli < 1000 for shape in shapes)
-    assert any(shape.num_devices == 0 and shape.milli == 0 for shape in shapes)
+    assert any(shape.num_devices == 0 and shape.total_milli == 0 for shape in shapes)
     assert any(shape.num_devices == 8 for shape in shapes)
 
 

@@ -8,6 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from roadbed.errors import RoadbedError, SpecError, UsageError
+from roadbed.scheduler.base import Job
+from roadbed.scheduler.pool import check_job
+from roadbed.scheduler.quota import Quota, QuotaTree
+from roadbed.scheduler.state import State
+from roadbed.spec.inventory import NodeInfo
 from roadbed.twin.trace import TraceJob, largest_part, read_trace, to_job, window
 
 DATA = Path(__file__).parents[1] / "data"
@@ -129,11 +134,21 @@ def test_parts(num: int, most: int, part: int) -> None:
     assert largest_part(num, most) == part
 
 
+def check(job: Job) -> bool:
+    """Would the scheduler take it?"""
+    node = NodeInfo(name="n", cpu_milli=9, memory_mib=9, chip="T4", num_devices=16)
+    state = State([node])
+    check_job(job, state, QuotaTree([Quota(name="q"), Quota(name="default")], {"gpu": 16_000, "cpu": 9}))
+    return True
+
+
 def test_jobs_as_gangs() -> None:
     job = TraceJob(id="a", submit_s=1, duration_s=9, num_devices=16, max_devices=32, milli=1000, quota="q", priority=3)
     gang = to_job(job, 8, 60.0).gang
     assert (gang.shape.num_devices, gang.num, gang.max_num) == (8, 2, 4)
     asked = to_job(job, 8, 60.0)
     assert (asked.checkpoint_s, asked.duration_s, asked.quota, asked.priority, asked.submit_s) == (60.0, 0.0, "q", 3, 1)
+    assert check(asked)
     none = to_job(TraceJob(id="c", submit_s=0, duration_s=1, num_devices=0, cpu_milli=5), 8, 0)
+    assert check(none)
     assert (none.gang.num, none.gang.shape.num_devices, none.gang.shape.cpu_milli) == (1, 0, 5)

@@ -66,7 +66,7 @@ def read_pods(path: Path) -> list[Pod]:
         seen.add(name)
         shape = Shape(
             num_devices=num,
-            milli=row.integer("gpu_milli", least=1, most=WHOLE) if num else 0,
+            milli=row.integer("gpu_milli", least=1, most=WHOLE) if num else WHOLE,
             cpu_milli=row.integer("cpu_milli"),
             memory_mib=row.integer("memory_mib"),
             chips=tuple(sorted({chip for chip in row.text("gpu_spec").split("|") if chip})),

@@ -67,9 +67,8 @@ def bar_chart(bars: Sequence[tuple[str, float, float]], y_name: str, *, from_zer
         )
         middle = scale.x(at + 0.5)
         if not math.isnan(half):
-            parts.append(
-                f'<path class="error" d="M{middle:.1f} {scale.y(max(mean - half, scale.y_low)):.1f}V{scale.y(mean + half):.1f}"/>'
-            )
+            low, high = scale.y(max(mean - half, scale.y_low)), scale.y(mean + half)
+            parts.append(f'<path class="error" d="M{middle:.1f} {low:.1f}V{high:.1f}"/>')
         parts.append(f'<text x="{middle:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{escape(name)}</text>')
     return _frame("".join(parts), y_name)
 

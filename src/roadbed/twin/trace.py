@@ -93,7 +93,7 @@ def to_job(job: TraceJob, per_node: int, checkpoint_s: float) -> Job:
     num = max(1, job.num_devices // each) if each else 1
     shape = Shape(
         num_devices=each,
-        milli=job.milli if each else 0,
+        milli=job.milli if each else WHOLE,
         cpu_milli=job.cpu_milli,
         memory_mib=job.memory_mib,
         chips=job.chips,
