@@ -1,6 +1,6 @@
 """Services, tasks and quota documents as the scheduler sees them."""
 
-from roadbed.control.jobs import NO_CHIP, quota_name, quota_tree, replica_job, shape_of, task_job
+from roadbed.control.jobs import FOR_EVER_S, NO_CHIP, quota_name, quota_tree, replica_job, shape_of, task_job
 from roadbed.control.store.replica import ReplicaRow
 from roadbed.control.store.task import TaskRow
 from roadbed.spec.load import load_text
@@ -61,6 +61,7 @@ def test_replicas_answer_somebody_and_are_never_preempted() -> None:
     row = ReplicaRow(id="chat-0", service="chat", generation=1, spec=Service(name="chat", model="m"), idx=0, slot=0)
     job = replica_job(row, {"cpu"})
     assert (job.id, job.preemptible, job.quota, job.gang.num) == ("replica/chat-0", False, "default", 1)
+    assert job.duration_s == FOR_EVER_S, "nobody waits for a service to end"
 
 
 def test_quotas_become_a_tree_with_a_default_root() -> None:

@@ -171,3 +171,14 @@ def test_whatever_happens_the_books_agree(steps: list[tuple[str, int]], cores: l
         assert set(held) == {id_ for id_, row in rows.items() if row.placement is not None} | set(live.granted)
         used = sum(live_job.gang.shape.cpu_milli for live_job in jobs if live_job.id in held)
         assert live.free()[0][2] == 8000 - used
+
+
+def test_a_cordon_makes_nothing_impossible() -> None:
+    live = pool(cores=4)
+    (node,) = [node.name for node in live.nodes]
+    live.set_node(node, cordoned=True, drain=False, risk=0.0, now=0.0)
+    assert live.possible(job("fits", cores=4).gang)
+    assert not live.possible(job("huge", cores=5).gang)
+    assert "cordoned" not in str(live.never(job("huge", cores=5).gang))
+    assert not live.how_many(job("fits", cores=4).gang, 1), "the cordon itself still stands"
+    assert not live.free()[0][4]

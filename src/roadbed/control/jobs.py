@@ -12,6 +12,8 @@ from roadbed.spec.service import Resources
 
 DEFAULT_QUOTA = "default"
 """The root of what names no quota."""
+FOR_EVER_S = 100 * 365 * 86400.0
+"""How long a replica runs, as those who wait should see it: nothing is ever reserved behind it for soon."""
 NO_CHIP = "none"
 """Stands for "any accelerator" where there is none: a chip no node has."""
 
@@ -51,6 +53,7 @@ def replica_job(row: ReplicaRow, chips: Collection[str]) -> Job:
         priority=row.spec.priority,
         submit_s=row.created_at,
         preemptible=False,
+        duration_s=FOR_EVER_S,
     )
 
 

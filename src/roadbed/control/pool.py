@@ -7,7 +7,8 @@ the loop, the API from threads.
 """
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import msgspec
 
@@ -200,13 +201,13 @@ class LivePool:
             return wanted
 
     def possible(self, gang: Gang) -> bool:
-        """Would it fit if nothing ran?"""
-        with self._lock:
+        """Would it fit if nothing ran and nothing were cordoned? A cordoned machine comes back."""
+        with self._lock, self._uncordoned():
             return self.scheduler.pool.planner.possible(gang)
 
     def never(self, gang: Gang) -> Funnel:
-        """Why a gang is not possible, or has no place now."""
-        with self._lock:
+        """Why a gang is not possible; cordons are not the reason."""
+        with self._lock, self._uncordoned():
             return self.scheduler.pool.planner.funnel(gang)
 
     def free(self) -> list[tuple[NodeInfo, list[int], int, int, bool]]:
@@ -228,6 +229,18 @@ class LivePool:
         """(job id, where, quota) of everything that holds devices, CPU or memory."""
         with self._lock:
             return [(id_, run.placement, run.job.quota) for id_, run in self.scheduler.pool.book.runs.items()]
+
+    @contextmanager
+    def _uncordoned(self) -> Iterator[None]:
+        state = self.state
+        out = [at for at in range(state.num_nodes) if not state.schedulable[at]]
+        for at in out:
+            state.set_schedulable(at, True)
+        try:
+            yield
+        finally:
+            for at in out:
+                state.set_schedulable(at, False)
 
     def _tick(self, now: float) -> float:
         self._now = max(self._now, now)

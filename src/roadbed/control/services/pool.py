@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
-from roadbed.control.jobs import replica_job_id, task_job_id
+from roadbed.control.jobs import FOR_EVER_S, replica_job_id, task_job_id
 from roadbed.control.pool import LivePool
 from roadbed.control.services.task import require_task
 from roadbed.control.state import State
@@ -136,6 +136,9 @@ def explain_wait(state: State, id_: str, now: float) -> Why | None:
         return None
     if not isinstance(found, Waiting):
         return Why(reason=found.code, message=found.message)
+    at = found.expected_start_s
+    # Behind a service, which has no end, there is no start to expect.
+    soon = at is not None and at - now < FOR_EVER_S / 2
     return Why(
         reason=found.reason,
         message=found.text,
@@ -143,8 +146,8 @@ def explain_wait(state: State, id_: str, now: float) -> Why | None:
         num_waiting=found.num_waiting,
         funnel=[(step.left, step.text) for step in found.funnel.steps] if found.funnel else [],
         victims=list(found.victims),
-        expected_at=found.expected_start_s,
-        error_s=found.error_s,
+        expected_at=at if soon else None,
+        error_s=found.error_s if soon else 0.0,
     )
 
 
