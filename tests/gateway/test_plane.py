@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from roadbed.gateway import plane
+from roadbed.gateway.openai.bodies import Parsed
 from roadbed.gateway.snapshot import LimitsEntry, Snapshot
 from tests.gateway.rig import (
     CHAT,
@@ -355,3 +357,22 @@ def test_tools_are_refused_where_the_template_knows_none(tmp_path: Path) -> None
 
     run(tmp_path / "without", without)
     run(tmp_path / "with", with_tools, replica={"capabilities": ("chat", "tools")})
+
+
+@pytest.mark.parametrize(
+    ("headers", "tier", "default", "level"),
+    [
+        ({}, None, 5, 5),
+        ({}, None, 9, 1),
+        ({b"x-roadbed-priority": b"9"}, None, 5, 1),
+        ({b"x-roadbed-priority": b"1"}, "priority", 5, 9),
+        ({}, "priority", 5, 3),
+        ({}, "flex", 5, 7),
+        ({}, "flex", 1, 9),
+        ({}, "auto", 5, 5),
+    ],
+)
+def test_nine_goes_first(headers: dict[bytes, bytes], tier: str | None, default: int, level: int) -> None:
+    """People write 9 for first, as in every spec; the router counts levels from 1."""
+    raw = msgspec.Raw(b"[]")
+    assert plane._priority(headers, Parsed("m", raw, raw, service_tier=tier), default) == level

@@ -47,7 +47,7 @@ _ENDPOINTS: Final[dict[bytes, EndpointName]] = {
     b"/v1/completions": "completions",
     b"/v1/embeddings": "embeddings",
 }
-_TIERS: Final = {"priority": -2, "flex": 2}
+_TIERS: Final = {"priority": 2, "flex": -2}
 
 
 class Plane:
@@ -377,13 +377,14 @@ def limit_error(denied: Denied) -> ApiError:
 
 
 def _priority(headers: dict[bytes, bytes], parsed: Parsed, default: int) -> int:
+    """The router's level, 1 first. What people write is the other way round, 9 first, as everywhere in Roadbed."""
     text = headers.get(b"x-roadbed-priority")
     if text is None:
         shift = _TIERS.get(parsed.service_tier, 0) if parsed.service_tier is not None else 0
-        return min(9, max(1, default + shift))
+        return 10 - min(9, max(1, default + shift))
     if not text.isdigit() or not 1 <= int(text[:2]) <= 9:
-        raise ApiError(400, "invalid_header", "'x-roadbed-priority' must be 1 (first) to 9 (last).")
-    return int(text)
+        raise ApiError(400, "invalid_header", "'x-roadbed-priority' must be 1 (last) to 9 (first).")
+    return 10 - int(text)
 
 
 def _session(headers: dict[bytes, bytes], parsed: Parsed, caller: Caller) -> str | None:

@@ -145,6 +145,7 @@ class Service(Spec):
     quota: QuotaPath | None = None
     """Whose resources it uses, such as `research/nlp`; default: the root's."""
     priority: Priority = 5
+    """1 to 9; 9 goes first, for a place on the machines and in the request queue."""
     routing: Routing = Routing()
 
     @model_validator(mode="after")
