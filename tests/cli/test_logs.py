@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roadbed.cli.logs import _Lines, find_processes
+from roadbed.cli.logs import _Lines, find_processes, find_ranks
 from roadbed.errors import NotFoundError
 from tests.cli.conftest import Shell
 
@@ -35,6 +35,30 @@ def test_a_name_nobody_has(name: str, hint: str) -> None:
     with pytest.raises(NotFoundError, match="nothing named") as caught:
         find_processes(name, KNOWN)
     assert hint in caught.value.message
+
+
+RANKS = ["task-t.1.1.0", "task-t.1.2.0", "task-t.2.1.10", "task-t.2.1.9", "task-t-2.1.1.0", "task-v1.5.1.1.0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("t", ["task-t.2.1.9", "task-t.2.1.10"]),
+        ("t-2", ["task-t-2.1.1.0"]),
+        ("v1.5", ["task-v1.5.1.1.0"]),
+        ("task-t.1.1.0", ["task-t.1.1.0"]),
+    ],
+)
+def test_a_task_is_its_last_attempt_in_order_of_rank(name: str, found: list[str]) -> None:
+    assert find_processes(name, sorted(RANKS + KNOWN)) == found
+
+
+@given(st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(0, 12)), unique=True, min_size=1))
+def test_ranks_come_in_order_and_of_one_attempt(runs: list[tuple[int, int, int]]) -> None:
+    found = find_ranks("t", [f"task-t.{generation}.{attempt}.{rank}" for generation, attempt, rank in runs])
+    last = max((generation, attempt) for generation, attempt, _ in runs)
+    ranks = sorted(rank for generation, attempt, rank in runs if (generation, attempt) == last)
+    assert found == [f"task-t.{last[0]}.{last[1]}.{rank}" for rank in ranks]
 
 
 @given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=8))

@@ -31,10 +31,34 @@ def test_service_state(row: dict[str, Any], word: str) -> None:
 
 
 def test_an_empty_platform_teaches_the_next_step(capsys: pytest.CaptureFixture[str]) -> None:
-    show({"services": [], "replicas": []})
+    show({"services": [], "replicas": [], "tasks": []})
     out, err = capsys.readouterr()
     assert out == ""
     assert "roadbed apply -f" in err
+
+
+def task(name: str, state: str, **fields: Any) -> dict[str, Any]:
+    said = {
+        "name": name, "state": state, "spec": {"processes": 2}, "exit_codes": [], "num_failures": 0,
+        "num_preemptions": 0, "submitted_at": 0.0, "reason": "", "message": "",
+    }  # fmt: skip
+    return {**said, **fields}
+
+
+def test_tasks_are_rows_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        task("runs", "running", exit_codes=[None, None], num_failures=1, num_preemptions=2),
+        task("waits", "queued", reason="no_capacity", message="1 node → 0"),
+        task("over", "finished", exit_codes=[0, 0]),
+    ]
+    show({"services": [], "replicas": [], "tasks": rows})
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[:5] for line in lines[1:]] == [
+        ["runs", "task", "running", "2/2", "3"],
+        ["waits", "task", "queued", "0/2", "0"],
+        ["over", "task", "finished", "0/2", "0"],
+    ]
+    assert lines[2][-5:] == ["no_capacity:", "1", "node", "→", "0"]
 
 
 def test_ps_without_a_platform(shell: Shell) -> None:

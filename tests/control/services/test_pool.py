@@ -3,6 +3,9 @@
 import pytest
 from starlette.testclient import TestClient
 
+from roadbed.scheduler.quota import Quota
+from tests.control.harness import World
+
 TASK = {"kind": "task", "name": "t", "command": "x"}
 
 
@@ -60,3 +63,13 @@ def test_quotas_over_the_api(api: TestClient) -> None:
     apply(api, {"kind": "quota", "name": "a", "resources": {"cpu": {"min": 1}}})
     assert api.delete("/api/quotas/a").json()["name"] == "a"
     assert api.delete("/api/quotas/a").status_code == 404
+
+
+def test_an_idle_quota_shows_what_it_is_promised(world: World, api: TestClient) -> None:
+    tree = (Quota(name="default"), Quota(name="a", min={"cpu": 1000}, max={"gpu": 4000}))
+    world.state.pool.set_quotas(tree, world.store.clock())
+    found = {quota["name"]: quota["resources"] for quota in api.get("/api/quotas").json()["quotas"]}
+    assert found["default"] == {}
+    assert set(found["a"]) == {"cpu", "gpu"}
+    assert (found["a"]["cpu"]["used"], found["a"]["cpu"]["min"], found["a"]["cpu"]["max"]) == (0.0, 1.0, None)
+    assert (found["a"]["gpu"]["min"], found["a"]["gpu"]["max"]) == (0.0, 4.0)

@@ -161,7 +161,7 @@ def quotas(state: State) -> list[Standing]:
     found = []
     for standing in pool.standings():
         quota = tree[standing.quota]
-        names = [n for n in standing.used if any(each.get(n) for each in (standing.used, standing.min, standing.max))]
+        names = sorted({*standing.used, *standing.waiting, *standing.min, *quota.max})
         found.append(
             Standing(
                 name=quota.name,
