@@ -163,7 +163,13 @@ class TestMayStop:
     )
     @settings(max_examples=300)
     def test_nobody_takes_back_what_was_just_taken(
-        self, used: tuple[int, int], mins: tuple[int, int], weights: tuple[float, float], mine: int, theirs: int, fair: bool
+        self,
+        used: tuple[int, int],
+        mins: tuple[int, int],
+        weights: tuple[float, float],
+        mine: int,
+        theirs: int,
+        fair: bool,
     ) -> None:
         """The relation has no cycle of two: after a took from b for a request, b may not take that place back for what
         it lost, whatever the shares were (priorities equal; strict priority can't be a cycle either)."""
@@ -174,11 +180,11 @@ class TestMayStop:
         accounts.charge("a", gpus(used[0]), True, 1, 0)
         accounts.charge("b", gpus(used[1]), True, 1, 0)
         theirs = min(theirs, used[1])
-        if not theirs or not accounts.may_stop("a", gpus(mine), "b", higher=False, fair=fair):
+        if not theirs or not accounts.may_stop("a", gpus(mine), "b", higher=False, losing=gpus(theirs), fair=fair):
             return
         accounts.charge("b", gpus(theirs), True, -1, 0)
         accounts.charge("a", gpus(mine), True, 1, 0)
-        assert not accounts.may_stop("b", gpus(theirs), "a", higher=False, fair=fair)
+        assert not accounts.may_stop("b", gpus(theirs), "a", higher=False, losing=gpus(mine), fair=fair)
 
 
 class TestOrder:

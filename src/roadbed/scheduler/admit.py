@@ -5,6 +5,7 @@ that found no place is not planned again before then; a reservation stands until
 cluster costs microseconds, and a pass after an exit plans each distinct gang once.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import islice
 
@@ -69,14 +70,16 @@ class Admission:
 
     def _serve(self, queue: Queue, now: float) -> Start | None:
         """The next start of this queue; None: nobody here can start now."""
-        self._reserve(queue, now)
-        for bucket in self._preferred(queue, now):
-            start = self._try(queue, bucket, now)
-            if start is not None:
-                return start
-            self._reserve(queue, now)
-            if bucket.waiters and queue.is_firm(-queue.place(bucket.waiters[0], now)[0]):
-                return None
+        made = True
+        while made:  # who has a reservation of its own now heeds fewer of the others
+            made = self._reserve(queue, now)
+            for bucket in self._preferred(queue, now):
+                start = self._try(queue, bucket, now)
+                if start is not None:
+                    return start
+                made |= self._reserve(queue, now)
+                if queue.is_firm(-queue.place(bucket.waiters[0], now)[0]):
+                    return None
         return None
 
     def _preferred(self, queue: Queue, now: float) -> list[Bucket]:
@@ -135,7 +138,11 @@ class Admission:
         beside the reservations it must heed. The fewer it must heed the more places: only those are worth a plan."""
         pool = self.pool
         fewest: int | None = None
+        begin_s = sorted(one.start_s for one in pool.reservations.values())
         for each in islice(bucket.waiters, pool.config.gap_depth):
+            plain = each.job.id not in pool.reservations  # heeds all that begin before it ends
+            if plain and fewest is not None and bisect_left(begin_s, now + pool.book.remaining_s(each)) >= fewest:
+                continue
             bound = self._bound(each, now)
             if fewest is not None and len(bound) >= fewest:
                 continue
@@ -155,25 +162,31 @@ class Admission:
             yield each, apart
 
     def _bound(self, waiter: Waiter, now: float) -> list[Reservation]:
-        """Reservations of others that the job must leave alone: it would still run when they start."""
+        """Reservations of others that the job must leave alone: it would still run when they start. A job with its own
+        heeds only those ranked before it: so the first heeds none, and no two wait for each other."""
         pool = self.pool
         if not pool.reservations:
             return []
         end_s = now + pool.book.remaining_s(waiter)
-        bound = [each for each in pool.reservations.values() if each.id != waiter.job.id and end_s > each.start_s]
+        bound = [each for each in pool.reservations.values() if end_s > each.start_s]
+        if waiter.job.id in pool.reservations:
+            ranks = self._ranks(now)
+            bound = [each for each in bound if ranks[each.id] < ranks[waiter.job.id]]
         if bound and any(each.borrowed for each in bound):
             job = waiter.job
             if pool.tree.within_guarantee(job.quota, pool.request(job)):
                 bound = [each for each in bound if not each.borrowed]
         return bound
 
-    def _reserve(self, queue: Queue, now: float) -> None:
-        """Reserves for the first of the queue that have no place now; drops what is no longer among them."""
+    def _reserve(self, queue: Queue, now: float) -> bool:
+        """Reserves for the first of the queue that have no place now; drops what is no longer among them. True if there
+        is a new one."""
         pool, name = self.pool, queue.quota.name
         mine = [id_ for id_ in pool.reservations if pool.waiting[id_].job.quota == name]
         limit = self._num_reserved(queue, now)
         if not limit and not mine:
-            return
+            return False
+        any_made = False
         first = list(islice(queue.in_order(now), limit))
         wanted = {waiter.job.id for waiter in first}
         for id_ in mine:
@@ -186,24 +199,51 @@ class Admission:
             bucket = queue.bucket_of(waiter)
             blocked = bucket.kind.refused_at == pool.book.version or bucket.bound_at == pool.loose
             if blocked and bucket.refused_at != pool.book.version:
-                self._make(waiter, now)
+                if self._make(waiter, now):
+                    bucket.bound_at = -1
+                    any_made = True
                 waiter.planned_at = pool.loose
+        return any_made
 
-    def _make(self, waiter: Waiter, now: float) -> None:
+    def _make(self, waiter: Waiter, now: float) -> bool:
         pool, job = self.pool, waiter.job
         gang = within_chips(pool, waiter)
         if gang is None:
-            return
+            return False
         pool.drop_reservation(job.id)
-        earlier = list(pool.reservations.values())
+        behind = self._behind(waiter, now)
+        earlier = [each for id_, each in pool.reservations.items() if id_ not in behind]
         made = reserve(pool.book, pool.planner, job.id, gang, pool.book.remaining_s(waiter), earlier, now)
         if made is None:
-            return
+            return False
         if not pool.tree.within_guarantee(job.quota, pool.request(job)):
             made = msgspec.structs.replace(made, borrowed=True)
+        for id_ in behind:  # whoever is behind makes way, and plans around it
+            other = pool.reservations[id_]
+            if other.end_s > made.start_s and made.end_s > other.start_s and not made.nodes.isdisjoint(other.nodes):
+                pool.drop_reservation(id_)
         pool.reservations[job.id] = made
         if waiter.guessed_at_s < 0:
             waiter.guessed_at_s, waiter.expected_start_s = now, made.start_s
+        return True
+
+    def _ranks(self, now: float) -> dict[str, tuple[float, str, tuple[int, int]]]:
+        """A total order of all reservations: in a queue by turn, queues by when their first is to start."""
+        pool = self.pool
+        waiters = [pool.waiting[id_] for id_ in pool.reservations]
+        placed = sorted((pool.queues[each.job.quota].place(each, now), each.job.quota, each.job.id) for each in waiters)
+        first_s: dict[str, float] = {}
+        for _, quota, id_ in placed:
+            first_s.setdefault(quota, pool.reservations[id_].start_s)
+        return {id_: (first_s[quota], quota, place) for place, quota, id_ in placed}
+
+    def _behind(self, waiter: Waiter, now: float) -> list[str]:
+        """Reservations of the same queue of those whose turn is later."""
+        pool, name = self.pool, waiter.job.quota
+        queue = pool.queues[name]
+        place = queue.place(waiter, now)
+        others = [pool.waiting[id_] for id_ in pool.reservations]
+        return [each.job.id for each in others if each.job.quota == name and queue.place(each, now) > place]
 
     def _stale(self, kept: Reservation, now: float) -> bool:
         """Is it time to work it out anew? The further off it was, the later; overdue, it binds all the same."""

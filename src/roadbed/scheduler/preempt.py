@@ -67,10 +67,11 @@ May = Callable[[Run, bool], bool]
 
 
 def pieces_of(book: Book, may: May, now: float) -> list[Piece]:
-    """What could leave now, in order of rank. Jobs on their way out, on the move or within `min_run_s` can't."""
+    """What could leave now, in order of rank. Jobs started in this very pass, on their way out, on the move or within
+    `min_run_s` can't."""
     found: list[Piece] = []
     for run in book.runs.values():
-        if run.stopping or run.moving:
+        if run.stopping or run.moving or (not run.started and run.since_s >= now):
             continue
         gang = run.job.gang
         surplus = 0 if gang.topology.slices else max(0, run.num - gang.num)

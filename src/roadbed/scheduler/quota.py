@@ -8,7 +8,8 @@ share goes first. Past use (with a half-life) moves a quota in that order, never
 Who may take back from whom is one relation, `may_stop`, and it has no cycles (docs/design/scheduler.md):
 
     share(q) = max_r (used_r − min_r)⁺ / capacity_r ÷ weight, r over what the request needs   (Kueue, KEP-1714)
-    a takes from b only if share(b) > 0, and share(a with the request) is 0 or (fairness may preempt) below share(b)
+    a takes from b only if share(b) > 0, and share(a with the request) is 0
+                                             or, where fairness may preempt, at most share(b without what it loses)
 """
 
 import math
@@ -221,10 +222,19 @@ class QuotaTree:
         return node is None or any(self._share(part, zero, all_of_it) > 0.0 for part in node.path)
 
     def may_stop(
-        self, mine: str, amount: Vector, theirs: str, *, higher: bool, taken: Vector | None = None, fair: bool = False
+        self,
+        mine: str,
+        amount: Vector,
+        theirs: str,
+        *,
+        higher: bool,
+        taken: Vector | None = None,
+        losing: Vector | None = None,
+        fair: bool = False,
     ) -> bool:
         """May work waiting in `mine` stop work in `theirs`, another quota? higher: it has the higher priority.
-        taken: what it takes from `theirs` already. fair: fairness above guarantees may preempt."""
+        taken: what it takes from `theirs` already. losing: what `theirs` would lose with this piece (None: not known
+        yet). fair: fairness above guarantees may preempt."""
         zero = (0,) * len(self.names)
         a, b = self.nodes.get(mine), self.nodes.get(theirs)
         if a is None:
@@ -244,7 +254,8 @@ class QuotaTree:
             return here.quota.preempt_siblings
         if any(part.quota.preempt_children for part in a.path[:level]):
             return higher
-        return fair and here.quota.preempt_siblings and share_here < share_there
+        left = tuple(each - less for each, less in zip(gone, losing or zero, strict=True))
+        return fair and here.quota.preempt_siblings and share_here <= self._share(there, left, amount)
 
     def order(self, name: str, now: float) -> tuple[float, ...]:
         """Sort key of a quota, first is served first: level by level (within guarantee, within fair share, above),

@@ -38,16 +38,16 @@ class Rules:
             return False
         if run.job.quota == self.job.quota:
             return not all_of_it or run.job.priority < self.job.priority
-        return self._may_stop(run, None)
+        return self._may_stop(run, None, None)
 
     def allows(self, piece: Piece, given: dict[str, list[int]]) -> bool:
         run = piece.run
         if run.job.quota == self.job.quota:
             return True
         so_far = given.get(run.job.quota)
-        if not self._may_stop(run, tuple(so_far) if so_far else None):
-            return False
         each = self.pool.book.amount(run.job, piece.slots)
+        if not self._may_stop(run, tuple(so_far) if so_far else None, each):
+            return False
         given[run.job.quota] = [a + b for a, b in zip(so_far or [0] * len(each), each, strict=True)]
         return True
 
@@ -56,16 +56,26 @@ class Rules:
         gone = [(p.run.job, book.amount(p.run.job, p.slots)) for p in given if p.run.charged]
         for job, amount in gone:
             tree.shift(job.quota, amount, job.preemptible, -1)
-        refusal = tree.refusal(self.job.quota, self.amount, self.job.preemptible)
+        refused = bool(tree.refusal(self.job.quota, self.amount, self.job.preemptible))
+        refused = refused or not (self._borrows_no_more(given) or tree.within_guarantee(self.job.quota, self.amount))
         for job, amount in gone:
             tree.shift(job.quota, amount, job.preemptible, 1)
-        return not refusal
+        return not refused
 
-    def _may_stop(self, run: Run, taken: Vector | None) -> bool:
+    def _borrows_no_more(self, given: Sequence[Piece]) -> bool:
+        """Where others may ask for what is borrowed, a job must not be stopped so that its own quota borrows more: the
+        others would take that back, the stopped job its guarantee, and so on for ever."""
+        own = [piece for piece in given if piece.stops and piece.run.job.quota == self.job.quota]
+        if not own or not self.pool.tree.any_may_stop:
+            return True
+        freed = [self.pool.book.amount(piece.run.job, piece.slots) for piece in own]
+        return all(sum(column) >= each for column, each in zip(zip(*freed, strict=True), self.amount, strict=True))
+
+    def _may_stop(self, run: Run, taken: Vector | None, losing: Vector | None) -> bool:
         higher = self.job.priority > run.job.priority
         fair = self.pool.config.fair_preemption
         return self.pool.tree.may_stop(
-            self.job.quota, self.amount, run.job.quota, higher=higher, taken=taken, fair=fair
+            self.job.quota, self.amount, run.job.quota, higher=higher, taken=taken, losing=losing, fair=fair
         )  # fmt: skip
 
 
