@@ -134,3 +134,24 @@ def test_logs_over_the_api(platform: Shell, tmp_path: Path) -> None:
     assert there.code == 0, there.err
     assert there.out.splitlines()[-1].split("|")[0] == here.out.splitlines()[-1].split("|")[0]
     assert platform("logs", "nosuch", **far).code == 3
+
+
+@pytest.mark.e2e
+def test_logs_of_an_ended_task_here_and_over_the_api(platform: Shell, tmp_path: Path) -> None:
+    import json
+
+    spec = (
+        "kind: task\nname: said\ncommand: 'echo I was rank $RANK'\nresources: {cpu: 0.1, memory: 64MiB}\nprocesses: 2\n"
+    )
+    assert platform("apply", "-f", "-", "-y", "-d", stdin=spec).code == 0
+    deadline = time.monotonic() + 20
+    while platform("explain", "said", "--json").json()["state"] != "finished":
+        assert time.monotonic() < deadline
+    url = json.loads((platform.home.run / "platform.json").read_text())["api_url"]
+    token = platform.home.admin_token.read_text().strip()
+    far = platform("logs", "said", ROADBED_URL=url, ROADBED_TOKEN=token, ROADBED_HOME=str(tmp_path))
+    for answer in (platform("logs", "said"), far):
+        assert [line.partition(" | ")[2] for line in answer.out.splitlines() if "I was" in line] == [
+            "I was rank 0",
+            "I was rank 1",
+        ], answer.err

@@ -164,6 +164,23 @@ def test_updates_leave_focus_and_selection_alone(page: Browser) -> None:
     assert page.run("return String(getSelection())").startswith("chat")
 
 
+def test_tasks_and_their_devices_come_and_go_by_themselves(home: Home, page: Browser) -> None:
+    client = ControlClient.find(home)
+    need = {"cpu": 0.1, "memory": "8MiB", "accelerators": "cpu:0.5"}
+    client.apply([{"kind": "task", "name": "half", "command": "echo I am here; sleep 60", "resources": need}])
+    page.until(lambda: "running" in page.text("#tasks"))
+    page.until(lambda: page.count("#pool .cell rect[class^=own]") == 1)
+    assert "task half" in page.text("#pool .owners")
+    assert "0.5 used" in page.text("#quotas")
+    page.click("#tasks a")
+    page.until(lambda: "I am here" in page.text("pre.log"))
+    assert page.run(CONTRAST) == []
+    page.run("history.back()")
+    client.stop_task("half")
+    page.until(lambda: "stopped" in page.text("#tasks"))
+    page.until(lambda: page.count("#pool .cell rect[class^=own]") == 0)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_every_size_and_scheme_fits_and_contrasts(page: Browser, width: int, scheme: str) -> None:

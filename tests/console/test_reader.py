@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from roadbed.console.reader import MAX_AGE_S, SPEED_WINDOW_S, Reader, Speeds
+from roadbed.console.reader import MAX_AGE_S, POOL_SHARE, SPEED_WINDOW_S, Reader, Speeds
+from roadbed.control.client import ControlClient
 from tests.console.conftest import Platform
 
 
@@ -78,6 +79,29 @@ def test_a_silent_control_leaves_the_last_numbers_and_a_reason(platform: Platfor
         assert (await reader.read()).error == ""
 
     asyncio.run(look())
+
+
+def test_a_long_queue_is_looked_at_less_often(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = Now()
+    looks = []
+
+    def slow(self: ControlClient) -> list[dict[str, Any]]:
+        looks.append(now.s)
+        now.s += 2.0
+        return []
+
+    monkeypatch.setattr(ControlClient, "queue", slow)
+
+    async def look() -> None:
+        reader = Reader(platform.home, platform.token, now)
+        first = await reader.read()
+        assert [node["name"] for node in first.pool.nodes] == ["local"]
+        for _ in range(12):
+            now.s += 1.0
+            assert (await reader.read()).pool.quotas == first.pool.quotas
+
+    asyncio.run(look())
+    assert looks == [0.0, pytest.approx(2.0 / POOL_SHARE, abs=1.0)]
 
 
 def test_a_wrong_token_is_a_reason(platform: Platform) -> None:

@@ -144,7 +144,15 @@ def _remote(name: str, follow: bool, num_lines: int) -> None:
     from roadbed.cli.base import client
 
     control = client()
-    names = find_processes(name, [row["name"] for row in control.status()["processes"]])
+    try:
+        names = find_processes(name, [row["name"] for row in control.status()["processes"]])
+    except NotFoundError:
+        try:
+            names = control.task(name)["processes"]  # ended processes are in no list, but their logs are there
+        except NotFoundError:
+            names = []
+        if not names:
+            raise
 
     def pump(process: str) -> None:
         lines = _Lines(_echo(process, names))

@@ -4,6 +4,8 @@ The page is rendered on the server, and so are its updates: the browser asks onc
 patches what differs. One template per part then serves the first paint, every update, and browsers without scripts.
 """
 
+import asyncio
+import time
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -16,13 +18,15 @@ from roadbed import __version__
 from roadbed.console import view
 from roadbed.console.assets import Assets
 from roadbed.console.chat import Chat
+from roadbed.console.pool import pool_view
 from roadbed.console.reader import Reader, Reading
 from roadbed.console.security import SecurityHeaders
 from roadbed.console.session import LIFETIME_S, Sessions, same_origin
-from roadbed.errors import AuthError
+from roadbed.console.task import read_task
+from roadbed.errors import AuthError, RoadbedError
 from roadbed.home import Home, find_home
 
-FRAGMENTS = ("overview", "services", "routes", "outcomes", "events")
+FRAGMENTS = ("overview", "services", "tasks", "pool", "quotas", "routes", "outcomes", "events")
 MAX_FORM_BYTES = 4096
 
 
@@ -34,6 +38,7 @@ def mount(app: FastAPI, home: Home | None = None) -> None:
     router.add_api_route("/console/sign-in", console.sign_in, methods=["POST"], response_model=None)
     router.add_api_route("/console/sign-out", console.sign_out, methods=["POST"], response_model=None)
     router.add_api_route("/console/live", console.live, methods=["GET"], response_model=None)
+    router.add_api_route("/console/tasks/{name}", console.task, methods=["GET"], response_model=None)
     router.add_api_route("/console/chat", console.chat, methods=["POST"], response_model=None)
     router.add_api_route("/console/static/{digest}/{name}", console.static, methods=["GET"], response_model=None)
     app.include_router(router)
@@ -95,6 +100,18 @@ class Console:
         }
         return Response(msgspec.json.encode(answer), media_type="application/json")
 
+    async def task(self, request: Request, name: str) -> Response:
+        """The page of one task; 404 where there is none, 502 while control does not answer."""
+        if not self._has_session(request):
+            return self._ask(request)
+        try:
+            client = self._reader.client()
+            found = await asyncio.to_thread(read_task, client, name, time.time())
+        except RoadbedError as error:
+            return HTMLResponse(self._templates.get_template("error.html").render(error=error), error.http_status)
+        fields = {field: getattr(found, field) for field in found.__struct_fields__}
+        return HTMLResponse(self._templates.get_template("task.html").render(page=found, **fields))
+
     async def chat(self, request: Request) -> Response:
         if not self._has_session(request):
             return _signed_out()
@@ -130,7 +147,9 @@ class Console:
         return HTMLResponse(self._templates.get_template("sign_in.html").render(wrong=wrong, path=path), 401)
 
     def _render(self, name: str, reading: Reading, **more: Any) -> str:
-        return self._templates.get_template(f"{name}.html").render(page=view.page_view(reading), **more)
+        now = reading.live["at"] if reading.live is not None else 0.0
+        pool = pool_view(reading.pool, now)
+        return self._templates.get_template(f"{name}.html").render(page=view.page_view(reading), pool=pool, **more)
 
 
 def _read_token(home: Home) -> str:

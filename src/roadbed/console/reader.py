@@ -25,7 +25,23 @@ MAX_AGE_S = 0.9
 HISTORY_S = 300
 SPEED_WINDOW_S = 10.0
 NUM_EVENTS = 60
+MAX_TASKS = 100
+NUM_ENDED = 12
+POOL_SHARE = 0.2
+"""Most of the time that looking at queue and tasks may take: with many of them they are looked at less often."""
 ASK_TIMEOUT_S = 5.0
+
+
+class PoolReading(msgspec.Struct, frozen=True, kw_only=True):
+    """Machines and who wants them, as the control API sent it."""
+
+    nodes: list[dict[str, Any]] = []
+    quotas: list[dict[str, Any]] = []
+    queue: list[dict[str, Any]] = []
+    tasks: list[dict[str, Any]] = []
+    """The newest MAX_TASKS that have not ended, oldest first."""
+    ended: list[dict[str, Any]] = []
+    """The NUM_ENDED that ended last, latest first."""
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +56,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """Newest last."""
     speeds: dict[str, float] = {}
     """Tokens/s by service and by replica, where somebody counts them."""
+    pool: "PoolReading" = PoolReading()
     error: str = ""
     hint: str = ""
 
@@ -65,6 +82,7 @@ class Reader:
         self._read_at = float("-inf")
         self._points: deque[Point] = deque(maxlen=HISTORY_S + 1)
         self._speeds = Speeds()
+        self._pool_due_at = float("-inf")
 
     async def read(self) -> Reading:
         """The platform now, or as it was less than MAX_AGE_S ago. Never raises for a control that does not answer."""
@@ -110,7 +128,31 @@ class Reader:
             live=client.live(),
             services=client.services(),
             events=client.events(newest=True, limit=NUM_EVENTS)["events"],
+            pool=self._ask_pool(client),
         )
+
+    def _ask_pool(self, client: ControlClient) -> PoolReading:
+        begun = self._clock()
+        if begun < self._pool_due_at:
+            return self._last.pool
+        newest = client.tasks(limit=MAX_TASKS)
+        ended = sorted(
+            (row for row in newest if row["ended_at"] and not _active(row)), key=lambda row: -row["ended_at"]
+        )
+        pool = PoolReading(
+            nodes=client.nodes(),
+            quotas=client.quotas(),
+            queue=client.queue(),
+            tasks=client.tasks(everything=False, limit=MAX_TASKS),
+            ended=ended[:NUM_ENDED],
+        )
+        now = self._clock()
+        self._pool_due_at = now + (now - begun) * (1 / POOL_SHARE - 1)
+        return pool
+
+
+def _active(row: dict[str, Any]) -> bool:
+    return row["state"] not in ("finished", "failed", "stopped")
 
 
 class Speeds:

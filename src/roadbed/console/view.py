@@ -152,7 +152,7 @@ def page_view(reading: Reading) -> PageView:
         memory=f"{node['memory_reserved_bytes'] / 2**30:.1f} / {node['memory_bytes'] / 2**30:.1f}",
         routes=_bars(live["routes"], {reason: (meaning, "busy") for reason, meaning in _ROUTES.items()}),
         outcomes=_bars(live["outcomes"], _OUTCOMES),
-        events=[_event(event) for event in reversed(reading.events)],
+        events=[event_view(event) for event in reversed(reading.events)],
     )
 
 
@@ -241,7 +241,8 @@ def _bars(counts: dict[str, int], known: dict[str, tuple[str, Tone]]) -> list[Ba
     return bars
 
 
-def _event(event: dict[str, Any]) -> EventView:
+def event_view(event: dict[str, Any]) -> EventView:
+    """One line of a story."""
     at = datetime.fromtimestamp(event["at"], UTC)
     return EventView(
         seq=event["seq"],

@@ -36,6 +36,8 @@ class TaskView(View):
     """Per rank; negative for a signal, null while it runs."""
     slots: list[SlotView]
     """Where each rank runs, in rank order."""
+    processes: list[str]
+    """Names of the last attempt's processes and logs, in rank order; their logs stay when they have ended."""
     since: float
     submitted_at: float
     started_at: float | None
@@ -122,6 +124,7 @@ def remove_task(state: StateDep, name: NamePath) -> dict[str, Any]:
 
 
 def view(state: StateDep, row: TaskRow) -> dict[str, Any]:
+    """A task as answers show it: its row, and where each rank runs."""
     fields = {field: getattr(row, field) for field in row.__struct_fields__}
     slots = row.placement.slots if row.placement is not None else ()
     nodes = state.pool.nodes
@@ -129,4 +132,6 @@ def view(state: StateDep, row: TaskRow) -> dict[str, Any]:
         {"node": nodes[slot.node].name, "devices": list(slot.devices), "process": row.process(rank)}
         for rank, slot in enumerate(slots)
     ]
-    return {**fields, "spec": row.spec.model_dump(mode="json", by_alias=True), "slots": where}
+    processes = [row.process(rank) for rank in range(len(row.exit_codes))]
+    spec = row.spec.model_dump(mode="json", by_alias=True)
+    return {**fields, "spec": spec, "slots": where, "processes": processes}
