@@ -37,6 +37,9 @@ VARIABLES = {
     "ROADBED_API_KEY": "API key of `chat` and `bench`; default: one that they make for themselves.",
     "ROADBED_PURE": "When set, the gateway's hot path runs as plain Python even where it is compiled.",
     "ROADBED_AGENT": "Set by the agent for what it starts: its own process id.",
+    "ROADBED_TASK": "Set for the processes of a task: its name.",
+    "ROADBED_ATTEMPT": "Set for the processes of a task: which start of it this is, from 1.",
+    "ROADBED_DEVICES": "Set for the processes of a task that asked for devices: their indices on the machine.",
 }
 
 

@@ -11,6 +11,8 @@ ELSEWHERE = {
     "router/base.py": "contract",
     "router/policies/base.py": "contract",
     "runtime/base.py": "contract",
+    "scheduler/gang.py": "contract; scheduler/planner",
+    "scheduler/policies/base.py": "contract; every test of scheduler/policies",
     "gateway/snapshot.py": "contract; written by control/reconcilers/publisher, read by gateway/tables",
     "control/reconcilers/actions.py": "contract; control/reconcilers/decide",
     "control/store/tables.py": "tables; every test of control/store",

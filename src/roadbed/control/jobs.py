@@ -58,6 +58,7 @@ def replica_job(row: ReplicaRow, chips: Collection[str]) -> Job:
 
 
 def task_job(row: TaskRow, chips: Collection[str]) -> Job:
+    """A task as it asks to run; an elastic one starts with its smallest size and may grow."""
     spec = row.spec
     gang = Gang(
         shape=shape_of(spec.resources, chips, spec.node_selector),

@@ -117,6 +117,7 @@ class Queue:
         self._head_seq = -1
 
     def add(self, waiter: Waiter) -> Bucket:
+        """At the place its arrival gives it; the bucket of its like, new (no amount yet) or known."""
         job = waiter.job
         key = (id(waiter.kind), job.priority, job.preemptible)
         bucket = self.buckets.get(key)
