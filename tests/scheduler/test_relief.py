@@ -28,6 +28,15 @@ class TestNodes:
         edge.tell(NodeUp("n001"), 8.0)
         assert starts(edge.decide(8.0)) == ["gang"]
 
+    def test_a_node_that_is_back_before_the_next_pass_has_lost_its_processes_all_the_same(self) -> None:
+        edge = edge_of(2, slow=True)
+        edge.submit(0.0, job("a", 8), job("b", 8))
+        edge.tell(NodeDown("n000"), 5.0)
+        edge.tell(NodeUp("n000"), 5.5)
+        lost = next(id_ for id_ in ("a", "b") if node_of(edge, id_) == "n000")
+        assert edge.decide(6.0) == [Stop(lost, "node_down", "n000", 6.0)]
+        assert starts(edge.exit(7.0, lost, outcome="stopped")) == [lost]
+
     def test_a_job_that_is_leaving_is_killed_with_its_node(self) -> None:
         edge = edge_of(1, slow=True)
         edge.submit(0.0, job("low", 8, priority=1), job("high", 8, priority=9))

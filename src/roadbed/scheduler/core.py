@@ -261,6 +261,8 @@ class Scheduler:
         match event:
             case NodeDown():
                 pool.down.add(at)
+                # Its processes are gone even if it is back before the next pass.
+                relief.lost.update(dict.fromkeys(pool.book.on_node.get(at, ()), at))
             case NodeUp():
                 pool.down.discard(at)
             case Cordon():

@@ -104,6 +104,7 @@ class Relief:
         self.draining: dict[int, float] = {}  # node: when what is left there is stopped, inf = never
         self.risky: set[int] = set()
         self.withdrawn: dict[str, None] = {}
+        self.lost: dict[str, int] = {}  # job: the node it was on when that went down
         self._loans_checked_s = -math.inf
 
     def forced(self, now: float) -> list[Decision]:
@@ -115,11 +116,13 @@ class Relief:
                 found.append(self._stop(runs[id_], "withdrawn", id_, now, requeue=False))
         self.withdrawn.clear()
         for node in sorted(self.pool.down):
-            for id_ in list(self.pool.book.on_node.get(node, ())):
-                run = runs[id_]
-                if run.stopping != "node_down":
-                    requeue = run.requeue if run.stopping else True
-                    found.append(self._stop(run, "node_down", self._name(node), now, requeue=requeue, at_once=True))
+            self.lost.update(dict.fromkeys(self.pool.book.on_node.get(node, ()), node))
+        for id_, node in self.lost.items():
+            run = runs.get(id_)
+            if run is not None and run.stopping != "node_down":
+                requeue = run.requeue if run.stopping else True
+                found.append(self._stop(run, "node_down", self._name(node), now, requeue=requeue, at_once=True))
+        self.lost.clear()
         for node in sorted({*self.draining, *self.risky} - self.pool.down):
             found.extend(self._drain(node, now))
         return found
