@@ -2,6 +2,7 @@
 every part while they run."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -209,6 +210,21 @@ def test_a_cordoned_machine_takes_nothing_new(pool: Platform) -> None:
     finally:
         pool.run("cordon", "local", "--undo")
     becomes(pool, "after", "finished")
+
+
+def test_the_examples_of_the_guide_run(pool: Platform, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "tasks.md").read_text("utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page, re.M | re.S)
+    path = tmp_path / "all.yaml"
+    path.write_text("---\n".join(blocks))
+    try:
+        pool.run("apply", "-f", str(path), "-y", "-d")
+        assert becomes(pool, "hello", "finished")["num_failures"] == 0
+        assert becomes(pool, "train", "finished")["spec"]["quota"] == "research/nlp"
+        assert "rank 1 of 2 meets at 127.0.0.1:" in pool.run("logs", "hello").stdout
+    finally:
+        for name in ("nlp", "vision", "research"):
+            pool.run("quota", "--delete", name, "-y")
 
 
 def test_control_killed_while_tasks_run(pool: Platform) -> None:

@@ -8,11 +8,11 @@ from roadbed.cli.base import client, json_option, print_json, talk
 @click.command("cordon")
 @click.argument("node")
 @click.option("--undo", is_flag=True, help="It takes work again.")
-@click.option("--drain", is_flag=True, help="What runs there leaves at its next checkpoint.")
+@click.option("--drain", is_flag=True, help="What runs there moves at its next checkpoint, where there is a place.")
 @click.option("--risk", type=click.FloatRange(0, 1), help="Predicted probability that it fails soon.")
 @json_option
 def command(node: str, undo: bool, drain: bool, risk: float | None, as_json: bool) -> None:
-    """Give a machine nothing new; what runs there goes on, unless it is drained.
+    """Give a machine nothing new; what runs there goes on, or moves when it is drained.
 
     \b
       roadbed cordon gpu017

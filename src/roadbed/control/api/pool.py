@@ -98,7 +98,7 @@ class CordonBody(BaseModel):
     on: bool = True
     """False: it takes work again."""
     drain: bool = False
-    """What runs there leaves at its next checkpoint."""
+    """What runs there moves at its next checkpoint, where another machine has a place for it."""
     risk: Annotated[float, Field(ge=0, le=1)] | None = None
     """Predicted probability to fail soon; from 0.5 on it is treated as drained."""
 
