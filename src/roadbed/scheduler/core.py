@@ -287,7 +287,7 @@ class Scheduler:
         """A place with a node that takes nothing new is no place: its job queues again."""
         if not all(self.pool.state.schedulable[slot.node] for slot in claim.placement.slots):
             self.pool.book.drop_claim(claim, now)
-            claim.waiter.tried_s = -math.inf  # others may make room at once
+            claim.waiter.try_at_s, claim.waiter.num_tries = -math.inf, 0  # others may make room at once
             self.pool.enqueue(claim.waiter)
 
     def _fulfil(self, now: float) -> list[Decision]:

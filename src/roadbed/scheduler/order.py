@@ -52,11 +52,12 @@ class Waiter:
         "guessed_at_s",
         "job",
         "kind",
+        "num_tries",
         "planned_at",
         "saved_s",
         "seq",
         "since_s",
-        "tried_s",
+        "try_at_s",
     )
 
     def __init__(self, job: Job, kind: Kind, seq: int, since_s: float, saved_s: float = 0.0) -> None:
@@ -65,7 +66,8 @@ class Waiter:
         self.seq = seq
         self.since_s = since_s
         self.saved_s = saved_s
-        self.tried_s = -math.inf  # when preemption was tried for it last
+        self.try_at_s = -math.inf  # from when victims may be looked for again
+        self.num_tries = 0  # in vain
         self.planned_at = -1  # version at which a reservation was tried for it
         self.expected_start_s = math.inf
         self.guessed_at_s = -1.0

@@ -29,7 +29,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Switches of the whole scheduler.
 
     preempt: may anybody be stopped for somebody else. fair_preemption: to even out fair shares above guarantees too.
-    retry_s: how often a blocked job looks for victims again. refresh_s: age at which a reservation is made anew.
+    retry_s: pause before a blocked job looks for victims again, doubled up to 20-fold while there are none.
+    refresh_s: age at which a reservation is made anew.
     conservative_jobs: reservations of one quota under conservative backfill. gap_depth: jobs of one kind looked at for
     one that is short enough for a gap. lead_s: how long before it is needed lent capacity is asked back. defrag_*: see
     defrag.py, 0 moves = off. grow_s: least time between two growths of an elastic job, 0 = never grow.

@@ -20,6 +20,7 @@ from roadbed.scheduler.preempt import Choice, Piece, choose, pieces_of
 from roadbed.scheduler.quota import Vector
 
 _HEADS = 4  # of each queue victims are looked for
+_PATIENCE = 20.0  # times retry_s: the longest pause between two searches for one job that found nobody
 _CHECK_S = 30.0  # between two looks at the forecasts
 
 
@@ -137,11 +138,13 @@ class Relief:
             for waiter in list(islice(queue.in_order(now), _HEADS)):
                 bucket = queue.bucket_of(waiter)
                 blocked = pool.book.version in (bucket.kind.refused_at, bucket.refused_at)
-                if not blocked or now < waiter.tried_s + pool.config.retry_s:
+                if not blocked or now < waiter.try_at_s:
                     continue
-                waiter.tried_s = now
                 made = self._preempt(waiter, now) if pool.config.preempt else []
-                found.extend(made or self._defragment(waiter, now))
+                made = made or self._defragment(waiter, now)
+                waiter.num_tries = 0 if made else waiter.num_tries + 1
+                waiter.try_at_s = now + pool.config.retry_s * min(2.0 ** max(0, waiter.num_tries - 1), _PATIENCE)
+                found.extend(made)
         return found
 
     def returns(self, now: float) -> list[Decision]:
@@ -203,7 +206,7 @@ class Relief:
         for queue in pool.queues.values():
             if queue.num_waiting and self._anybody_could_leave(queue, now):
                 first = islice(queue.in_order(now), _HEADS)
-                times.extend(waiter.tried_s + pool.config.retry_s for waiter in first if waiter.tried_s > -math.inf)
+                times.extend(waiter.try_at_s for waiter in first if waiter.try_at_s > -math.inf)
         return min(each for each in times if each > now) if any(each > now for each in times) else math.inf
 
     def victims_for(self, waiter: Waiter, now: float) -> Choice | None:
