@@ -133,16 +133,18 @@ class Relief:
         pool = self.pool
         found: list[Decision] = []
         for queue in pool.queues.values():
-            if not queue.num_waiting or not self._anybody_could_leave(queue, now):
+            if not queue.num_waiting:
                 continue
-            for waiter in list(islice(queue.in_order(now), _HEADS)):
+            due = [waiter for waiter in islice(queue.in_order(now), _HEADS) if now >= waiter.try_at_s]
+            able = bool(due) and self._anybody_could_leave(queue, now)
+            for waiter in due:
                 bucket = queue.bucket_of(waiter)
-                blocked = pool.book.version in (bucket.kind.refused_at, bucket.refused_at)
-                if not blocked or now < waiter.try_at_s:
+                if pool.book.version not in (bucket.kind.refused_at, bucket.refused_at):
                     continue
-                made = self._preempt(waiter, now) if pool.config.preempt else []
-                made = made or self._defragment(waiter, now)
-                waiter.num_tries = 0 if made else waiter.num_tries + 1
+                made = self._preempt(waiter, now) if able and pool.config.preempt else []
+                made = made or (self._defragment(waiter, now) if able else [])
+                # Where nobody could leave at all, time alone changes nothing: no reason to wake up for it (wake_s).
+                waiter.num_tries = 0 if made or not able else waiter.num_tries + 1
                 waiter.try_at_s = now + pool.config.retry_s * min(2.0 ** max(0, waiter.num_tries - 1), _PATIENCE)
                 found.extend(made)
         return found
@@ -204,9 +206,9 @@ class Relief:
                 if runs[id_].num < runs[id_].job.gang.most
             )
         for queue in pool.queues.values():
-            if queue.num_waiting and self._anybody_could_leave(queue, now):
+            if queue.num_waiting:
                 first = islice(queue.in_order(now), _HEADS)
-                times.extend(waiter.try_at_s for waiter in first if waiter.try_at_s > -math.inf)
+                times.extend(waiter.try_at_s for waiter in first if waiter.num_tries)
         return min(each for each in times if each > now) if any(each > now for each in times) else math.inf
 
     def victims_for(self, waiter: Waiter, now: float) -> Choice | None:
