@@ -17,10 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
+from tests.e2e.platform import Platform
 
 from bench.common import save
-from tests.e2e.platform import Platform
 
 
 def measure(num_tasks: int, num_slots: int) -> dict[str, Any]:
