@@ -245,6 +245,33 @@ def test_control_killed_while_tasks_run(pool: Platform) -> None:
     assert platform_log(pool, "lives").count("once") == 1
 
 
+def test_control_killed_again_and_again_starts_nothing_twice(pool: Platform, tmp_path: Path) -> None:
+    """Killed between a row and its processes, the attempt counts as lost and the next one runs: still once."""
+    book = tmp_path / "book"
+    for number in range(24):
+        submit(pool, f"t{number}", f"echo begin {number} >> {book}; sleep 0.2; echo end {number} >> {book}", cpu=0.25)
+    for _ in range(2):
+        pool.kill("control")
+        becomes_idle(pool, at_least=4)
+    becomes_idle(pool, at_least=24)
+    lines = book.read_text().splitlines()
+    assert sorted(lines) == sorted(f"{word} {number}" for number in range(24) for word in ("begin", "end"))
+    assert {pool.control.task(f"t{number}")["num_failures"] for number in range(24)} == {0}
+
+
+def becomes_idle(platform: Platform, at_least: int) -> None:
+    """Waits until control answers and so many of the numbered tasks have finished."""
+
+    def look() -> bool:
+        try:
+            rows = platform.control.tasks()
+        except RoadbedError:
+            return False
+        return sum(row["name"][1:].isdigit() and row["state"] == "finished" for row in rows) >= at_least
+
+    until(look, 30, f"{at_least} finished tasks")
+
+
 def test_the_agent_killed_while_tasks_run(pool: Platform) -> None:
     """Its tasks die with it and are queued again, which is no failure of theirs."""
     submit(pool, "again", FIRST_ONLY + "echo begun; sleep 60")
