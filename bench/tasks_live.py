@@ -2,9 +2,8 @@
 
 Claim: a task costs little beyond its own second. A platform of its own is started, 1,000 tasks of one process that
 sleeps one second are submitted in one go, each asking for a slice of a core so that `--slots` run at once. Reported:
-submit → running for the tasks that find a free slot at once (p50, p99) and for all, the time a slot stands empty between
-two tasks (the scheduling overhead per task), CPU seconds of control and agent per task, and the ratio to the ideal
-makespan.
+submit → running for the tasks that find a free slot at once (p50, p99) and for all, the time a slot stands empty
+between two tasks (the scheduling overhead per task), and CPU time of control and agent per task.
 
     python -m bench.tasks_live [--tasks 1000] [--slots 100] [--json] [--save]
 """
