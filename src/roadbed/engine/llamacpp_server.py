@@ -40,9 +40,10 @@ def build_params(arguments: argparse.Namespace) -> xllamacpp.CommonParams:
     params.n_batch = params.n_ubatch = BATCH_TOKENS
     params.cache_prompt = True
     params.cache_ram_mib = arguments.prompt_cache_bytes >> 20
-    # The least recently used slot, its prompt saved to the host cache, instead of the one with the most similar prompt:
-    # conversations that share a system prompt would overwrite each other's history there.
-    params.slot_prompt_similarity = 0.0
+    # A slot is taken for its prompt only where most of the new one is there: the next turn of a conversation, a
+    # repetition. Else the least recently used slot is, its prompt saved to the host cache; conversations that merely
+    # share a system prompt would overwrite each other's history.
+    params.slot_prompt_similarity = 0.8
     params.endpoint_slots = True
     params.endpoint_metrics = True
     params.use_jinja = True
