@@ -22,7 +22,6 @@ from roadbed.scheduler.events import (
     Exited,
     Migrate,
     Moved,
-    NodeDown,
     Outcome,
     Quotas,
     Resize,
@@ -144,10 +143,6 @@ class LivePool:
                 self.scheduler.handle(Risk(name, risk), now)
             self._said[name] = (cordoned, drain, risk)
 
-    def node_down(self, name: str, now: float) -> None:
-        with self._lock:
-            self.scheduler.handle(NodeDown(name), self._tick(now))
-
     def reason(self, id_: str, now: float) -> Reason | None:
         """Why it waits, cheaply: without what-ifs. None: it does not wait."""
         with self._lock:
@@ -177,10 +172,6 @@ class LivePool:
     def standings(self) -> list[Standing]:
         with self._lock:
             return self.scheduler.standings()
-
-    def wake_s(self, now: float) -> float | None:
-        with self._lock:
-            return self.scheduler.wake_s(self._tick(now))
 
     def how_many(self, gang: Gang, wanted: int, leaving: Collection[str] = ()) -> int:
         """How many such gangs would find room now, if the jobs `leaving` were gone. Changes nothing."""

@@ -153,7 +153,7 @@ class ServiceReconciler:
     async def _move(self, row: ReplicaRow, action: RowAction) -> None:
         if isinstance(action, Fail):
             action = await self._explain(row, action)
-        port = _free_port() if isinstance(action, Start) and not row.is_external else row.port
+        port = free_port() if isinstance(action, Start) and not row.is_external else row.port
         moved = await asyncio.to_thread(self._write, row, action, port)
         match action:
             case Pull():
@@ -282,8 +282,8 @@ def upstream_model(row: ReplicaRow) -> str | None:
     return row.spec.engine.upstream_model if isinstance(row.spec.engine, OpenAIEngine) else None
 
 
-def _free_port() -> int:
-    """A loopback port free at this moment; an engine that loses the race fails and is started on another."""
+def free_port() -> int:
+    """A loopback port free at this moment; who loses the race for it fails and is started on another."""
     with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

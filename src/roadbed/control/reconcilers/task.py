@@ -6,9 +6,7 @@ one step (`gang.step`). All rows of a pass are written together: a thousand shor
 
 import asyncio
 import logging
-import socket
 from collections import defaultdict
-from contextlib import closing
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +15,7 @@ import msgspec
 from roadbed.control.jobs import quota_tree, task_job, task_job_id
 from roadbed.control.pool import Claimed
 from roadbed.control.reconcilers.gang import Facts, Step, ranks, running_row, step
+from roadbed.control.reconcilers.service import free_port
 from roadbed.control.state import State
 from roadbed.control.store.event import NewEvent, append_event, append_events
 from roadbed.control.store.node import NodeRow, list_node_rows
@@ -205,7 +204,7 @@ class TaskReconciler:
         """Starts all ranks; where one can't be started, the gang is stopped by the next pass. Whether all run."""
         assert row.placement is not None
         folder = self._folder(row)
-        port = _free_port()
+        port = free_port()
         specs = [
             process_spec(row, rank, self._state.pool.nodes[slot.node], port, folder)
             for rank, slot in enumerate(row.placement.slots)
@@ -279,10 +278,3 @@ def process_spec(row: TaskRow, rank: int, node: NodeInfo, port: int, folder: str
         limits=ProcessLimits(memory_bytes=row.spec.resources.memory if given else None),
         stop_grace_s=row.spec.grace_period,
     )
-
-
-def _free_port() -> int:
-    """A loopback port free at this moment, for the gang to meet at."""
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
