@@ -1,5 +1,7 @@
 """Fragmentation against its definition, written out naively, on random nodes and targets."""
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -56,6 +58,32 @@ def test_it_is_what_its_definition_says(left: list[int], cpu: int, chip: str, sh
         else:
             changed = [*left[:device], free - milli, *left[device + 1 :]]
             assert after[0, device] == pytest.approx(naive(changed, cpu - 500, chip, target))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(CHIPS), st.integers(1, 4), st.integers(0, 9000)), min_size=1, max_size=6),
+    st.lists(SHAPES, min_size=1, max_size=6, unique=True),
+    st.randoms(use_true_random=False),
+)
+def test_nodes_of_all_kinds_at_once(kinds: list[tuple[str, int, int]], shapes: list[Shape], rng: Random) -> None:
+    target = Target(tuple(shapes), tuple(1 / len(shapes) for _ in shapes))
+    state = State(
+        [
+            NodeInfo(name=f"n{at}", cpu_milli=cpu, memory_mib=1, chip=chip, num_devices=num)
+            for at, (chip, num, cpu) in enumerate(kinds)
+        ]
+    )
+    for at, (_, num, _) in enumerate(kinds):
+        state.left[at, :num] = [rng.choice([0, 100, 190, 500, 1000]) for _ in range(num)]
+    of = Fragments(state, target).of(state, np.arange(len(kinds)))
+    after = Fragments(state, target).after_devices(state, np.arange(len(kinds)), 1, 1000, 0)[1]
+    for at, (chip, num, cpu) in enumerate(kinds):
+        left = state.left[at, :num].tolist()
+        assert of[at] == pytest.approx(naive(left, cpu, chip, target))
+        if 1000 in left:
+            left[left.index(1000)] = 0
+            assert after[at] == pytest.approx(naive(left, cpu, chip, target))
 
 
 def test_whole_devices_are_taken_from_the_tightest() -> None:

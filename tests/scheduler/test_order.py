@@ -99,7 +99,9 @@ def test_ageing_raises_to_six_and_no_further() -> None:
 
 def test_idle_jobs_hold_nobody_up() -> None:
     line = filled(queue("fifo"), waiter("a", BIG, 1), waiter("b", SMALL, 2))
+    assert tried(line) == ["a"]
     line.bucket_of(next(line.in_order(0.0))).idle = "impossible"
+    line.reorder()
     assert tried(line) == ["b"]
 
 
@@ -126,3 +128,29 @@ def test_order_is_total_and_nobody_below_firm_waits_behind_the_newer_for_ever(
         line.remove(each)
     assert line.num_waiting == 0
     assert line.buckets == {}
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["add", "add", "add", "first", "last"]), st.integers(1, 9), st.floats(0, 60)),
+        max_size=60,
+    ),
+    st.integers(1, 12),
+)
+def test_the_first_few_are_those_of_the_whole_order(actions: list[tuple[str, int, float]], num: int) -> None:
+    """Whatever comes, goes and ages, and in whatever order it is asked."""
+    line = queue("intelligent", age_s=100.0)
+    there: list[Waiter] = []
+    now = 0.0
+    for seq, (what, priority, wait_s) in enumerate(actions):
+        now += wait_s
+        if what == "add":
+            there.append(waiter(f"j{seq}", (BIG, SMALL)[seq % 2], seq, priority, now))
+            line.add(there[-1])
+        elif there:
+            line.remove(there.pop(0 if what == "first" else -1))
+        for at_s in (now, now + 150.0, now):
+            ordered = list(line.in_order(at_s))
+            assert line.first(at_s, num) == ordered[:num]
+            heads = [(line.place(b.waiters[0], at_s), b.waiters[0].seq) for b in line.buckets.values()]
+            assert [(place, bucket.waiters[0].seq) for place, bucket in line.heads(at_s)] == sorted(heads)

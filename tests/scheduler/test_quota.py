@@ -149,6 +149,16 @@ class TestMayStop:
         assert accounts.may_stop("a", gpus(1), "b", higher=True)
         assert not accounts.may_stop("a", gpus(1), "b", higher=False)
 
+    def test_a_look_at_the_own_path_tells_who_need_not_ask(self) -> None:
+        accounts = self.pair()
+        assert accounts.may_stop_any("a", gpus(8))
+        assert not accounts.may_stop_any("a", gpus(9))
+        assert accounts.may_stop_any("a", gpus(9), fair=True)
+        assert not self.pair(preempt_siblings=False).may_stop_any("a", gpus(1), fair=True)
+        assert not accounts.may_stop_any("gone", gpus(1))
+        below = tree(Quota(name="p", preempt_children=True), Quota(name="a", parent="p"), Quota(name="b", parent="p"))
+        assert below.may_stop_any("a", gpus(99))
+
     def test_work_of_a_quota_that_is_gone_is_nobodys(self) -> None:
         assert self.pair().may_stop("a", gpus(1), "gone", higher=False)
         assert not self.pair().may_stop("gone", gpus(1), "a", higher=True)
@@ -182,6 +192,7 @@ class TestMayStop:
         theirs = min(theirs, used[1])
         if not theirs or not accounts.may_stop("a", gpus(mine), "b", higher=False, losing=gpus(theirs), fair=fair):
             return
+        assert accounts.may_stop_any("a", gpus(mine), fair=fair)
         accounts.charge("b", gpus(theirs), True, -1, 0)
         accounts.charge("a", gpus(mine), True, 1, 0)
         assert not accounts.may_stop("b", gpus(theirs), "a", higher=False, losing=gpus(mine), fair=fair)

@@ -102,6 +102,20 @@ def test_fixed_properties_decide_where_a_shape_could_ever_go() -> None:
     assert names(labels=(("zone", "x"),)) == "c"
 
 
+def test_want_of_whole_devices_is_known_without_a_look_at_nodes() -> None:
+    state = State(nodes(3, devices=3))
+    two = Shape(num_devices=2)
+    assert not state.lacks_devices(two, 3)
+    assert state.lacks_devices(two, 4)  # one is left over on each node
+    state.take(Slot(0, (0,)), HALF)
+    assert not state.lacks_devices(two, 3)
+    state.take(Slot(0, (1,)), HALF)
+    assert state.lacks_devices(two, 3)
+    assert state.lacks_devices(Shape(num_devices=4), 1)
+    assert not state.lacks_devices(Shape(num_devices=4, milli=900), 1)  # of parts it says nothing
+    assert not state.lacks_devices(Shape(cpu_milli=1), 1000)
+
+
 SHAPES = (HALF, PAIR, Shape(num_devices=1, milli=330, cpu_milli=500), Shape(cpu_milli=5000, memory_mib=1000))
 ACTIONS = st.lists(
     st.tuples(st.sampled_from(["take", "give", "mark", "undo", "keep"]), st.integers(0, 63), st.integers(0, 3)),
@@ -140,5 +154,8 @@ def test_any_history_leaves_what_nobody_holds(actions: list[tuple[str, int, int]
         for slot, taken in held:
             fresh.take(slot, taken)
         assert same(copy_of(state), copy_of(fresh))
+        whole = (state.left == 1000).sum(1)
+        assert state.whole == whole.tolist()
+        assert state.num_with == np.bincount(whole, minlength=4).tolist()
         assert (state.left[state.exists] >= 0).all()
         assert (state.left <= 1000).all()

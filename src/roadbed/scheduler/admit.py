@@ -187,7 +187,7 @@ class Admission:
         if not limit and not mine:
             return False
         any_made = False
-        first = list(islice(queue.in_order(now), limit))
+        first = queue.first(now, limit)
         wanted = {waiter.job.id for waiter in first}
         for id_ in mine:
             if id_ not in wanted:

@@ -10,7 +10,8 @@ asked again until something was freed (`refused_at`).
     intelligent  as traverse, but who has priority ≥ 7 is never overtaken; below 7 waiting raises priority, up to 6
 
 A job's place is (priority, arrival), and ageing moves it between priorities; jobs that can't run in this cluster or
-under this quota at all are passed over by every strategy (`idle`).
+under this quota at all are passed over by every strategy (`idle`). The first few are worked out once and stand until
+one of them leaves, a newcomer gets among them, or somebody's priority rises.
 """
 
 import bisect
@@ -24,6 +25,7 @@ from roadbed.scheduler.quota import Quota, Vector
 
 FIRM = 7
 """From this priority on nobody overtakes (intelligent), and below it ageing ends one short."""
+_AHEAD = 8  # of a queue are kept in order
 
 
 class Kind:
@@ -117,6 +119,10 @@ class Queue:
         self.fresh = True  # something was added since it was looked at
         self.head_since_s = 0.0
         self._head_seq = -1
+        self._ahead: list[Waiter] = []  # the first of all, and of every bucket, in order
+        self._heads: list[tuple[tuple[int, int], Bucket]] = []
+        self._ordered_s = math.inf  # both hold from then
+        self._until_s = -math.inf  # until just before then
 
     def add(self, waiter: Waiter) -> Bucket:
         """At the place its arrival gives it; the bucket of its like, new (no amount yet) or known."""
@@ -126,6 +132,8 @@ class Queue:
         if bucket is None:
             bucket = self.buckets[key] = Bucket(waiter.kind, job.priority, job.preemptible)
         bucket.add(waiter)
+        if len(bucket.waiters) <= _AHEAD or bucket.waiters[_AHEAD - 1].seq >= waiter.seq:
+            self.reorder()
         self.num_waiting += 1
         self.fresh = True
         return bucket
@@ -133,6 +141,8 @@ class Queue:
     def remove(self, waiter: Waiter) -> None:
         key = (id(waiter.kind), waiter.job.priority, waiter.job.preemptible)
         bucket = self.buckets[key]
+        if len(bucket.waiters) <= _AHEAD or bucket.waiters[_AHEAD - 1].seq >= waiter.seq:
+            self.reorder()
         bucket.remove(waiter)
         if not bucket.waiters:
             del self.buckets[key]
@@ -154,24 +164,52 @@ class Queue:
         lines = [bucket.waiters for bucket in self.buckets.values() if not bucket.idle]
         return heapq.merge(*lines, key=lambda waiter: self.place(waiter, now))
 
+    def reorder(self) -> None:
+        """Who is first has to be worked out anew: somebody came or went there, or is (no longer) passed over."""
+        self._until_s = -math.inf
+
+    def first(self, now: float, num: int) -> list[Waiter]:
+        """The first `num` of in_order. O(num) for a few while nothing changes among them."""
+        if num > _AHEAD:
+            return list(islice(self.in_order(now), num))
+        self._follow(now)
+        return self._ahead[:num]
+
     def heads(self, now: float) -> list[tuple[tuple[int, int], Bucket]]:
-        """The first of every bucket with its place, in order."""
-        found = [(self.place(b.waiters[0], now), b) for b in self.buckets.values() if not b.idle]
-        found.sort(key=_first)
-        return found
+        """The first of every bucket with its place, in order. Read only."""
+        self._follow(now)
+        return self._heads
 
     def head(self, now: float) -> Waiter | None:
         """Who is next; remembers since when."""
-        best: Waiter | None = None
-        best_place = (1, 0)
-        for bucket in self.buckets.values():
-            if not bucket.idle:
-                place = self.place(bucket.waiters[0], now)
-                if best is None or place < best_place:
-                    best, best_place = bucket.waiters[0], place
-        if best is not None and best.seq != self._head_seq:
+        self._follow(now)
+        if not self._ahead:
+            return None
+        best = self._ahead[0]
+        if best.seq != self._head_seq:
             self._head_seq, self.head_since_s = best.seq, now
         return best
+
+    def _follow(self, now: float) -> None:
+        if self._ordered_s <= now < self._until_s:
+            return
+        able = [bucket for bucket in self.buckets.values() if not bucket.idle]
+        self._heads = [(self.place(bucket.waiters[0], now), bucket) for bucket in able]
+        self._heads.sort(key=_first)
+        lines = [bucket.waiters[:_AHEAD] for bucket in able]  # a bucket is in order of turn, ageing or not
+        self._ahead = sorted((each for line in lines for each in line), key=lambda each: self.place(each, now))[:_AHEAD]
+        self._ordered_s = now
+        self._until_s = min((self._ages_s(each, now) for line in lines for each in line), default=math.inf)
+
+    def _ages_s(self, waiter: Waiter, now: float) -> float:
+        """When its priority rises next; inf if it never does."""
+        age_s = self.quota.age_s
+        if self.quota.strategy != "intelligent" or age_s <= 0:
+            return math.inf
+        priority = -self.place(waiter, now)[0]
+        if priority >= FIRM - 1:
+            return math.inf
+        return waiter.since_s + (priority - waiter.job.priority + 1) * age_s
 
     def window(self, now: float) -> int | None:
         """How many from the head may be tried; None = all."""
@@ -191,7 +229,7 @@ class Queue:
         window = self.window(now)
         if window is not None:
             found: dict[int, Bucket] = {}
-            for waiter in islice(self.in_order(now), window):
+            for waiter in self.first(now, window):
                 bucket = self.bucket_of(waiter)
                 if not _refused(bucket, version, loose):
                     found.setdefault(id(bucket), bucket)

@@ -54,6 +54,8 @@ class TreePlanner:
         unit = units(gang)
         if count <= 0 or not self.state.num_nodes or any(count % size for size in unit.values()):
             return None
+        if self.state.lacks_devices(gang.shape, count):
+            return None
         if count == 1 and "island" not in (gang.topology.required, gang.topology.preferred):
             slot = self._one(gang.shape)
             return Placement((slot,)) if slot else None

@@ -106,6 +106,7 @@ class Pool:
         if not bucket.amount:
             bucket.amount = self.request(job)
             bucket.idle = self.hindrance(job, waiter.kind, bucket.amount)
+            queue.reorder()
         self.tree.want(job.quota, bucket.amount, 1)
 
     def dequeue(self, waiter: Waiter) -> None:
@@ -161,6 +162,7 @@ class Pool:
             queue.fresh = True
             for bucket in queue.buckets.values():
                 bucket.idle = self.hindrance(bucket.waiters[0].job, bucket.kind, bucket.amount)
+            queue.reorder()
         self.book.version += 1
 
     def replace_quotas(self, quotas: Sequence[Quota], now: float) -> None:

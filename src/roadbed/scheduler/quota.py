@@ -257,6 +257,15 @@ class QuotaTree:
         left = tuple(each - less for each, less in zip(gone, losing or zero, strict=True))
         return fair and here.quota.preempt_siblings and share_here <= self._share(there, left, amount)
 
+    def may_stop_any(self, mine: str, amount: Vector, *, fair: bool = False) -> bool:
+        """Is there a quota, as far as `mine` alone tells, whose work `may_stop` could let it stop? O(depth)."""
+        if mine not in self.nodes:
+            return False
+        path = self.nodes[mine].path
+        if any(part.quota.preempt_children for part in path[:-1]):
+            return True
+        return any(part.quota.preempt_siblings and (fair or not self._share(part, amount, amount)) for part in path)
+
     def order(self, name: str, now: float) -> tuple[float, ...]:
         """Sort key of a quota, first is served first: level by level (within guarantee, within fair share, above),
         then how much of it is used, past use included."""

@@ -7,7 +7,6 @@ until the last victim is gone, so nobody else takes it and nobody is stopped for
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import islice
 
 from roadbed.scheduler.admit import within_chips
 from roadbed.scheduler.base import Gang, Job, Placement, Slot
@@ -135,12 +134,13 @@ class Relief:
         for queue in pool.queues.values():
             if not queue.num_waiting:
                 continue
-            due = [waiter for waiter in islice(queue.in_order(now), _HEADS) if now >= waiter.try_at_s]
-            able = bool(due) and self._anybody_could_leave(queue, now)
-            for waiter in due:
+            able: bool | None = None
+            for waiter in [each for each in queue.first(now, _HEADS) if now >= each.try_at_s]:
                 bucket = queue.bucket_of(waiter)
                 if pool.book.version not in (bucket.kind.refused_at, bucket.refused_at):
                     continue
+                if able is None:
+                    able = self._anybody_could_leave(queue, now)
                 made = self._preempt(waiter, now) if able and pool.config.preempt else []
                 made = made or (self._defragment(waiter, now) if able else [])
                 # Where nobody could leave at all, time alone changes nothing: no reason to wake up for it (wake_s).
@@ -207,8 +207,7 @@ class Relief:
             )
         for queue in pool.queues.values():
             if queue.num_waiting:
-                first = islice(queue.in_order(now), _HEADS)
-                times.extend(waiter.try_at_s for waiter in first if waiter.num_tries)
+                times.extend(waiter.try_at_s for waiter in queue.first(now, _HEADS) if waiter.num_tries)
         return min(each for each in times if each > now) if any(each > now for each in times) else math.inf
 
     def victims_for(self, waiter: Waiter, now: float) -> Choice | None:
@@ -397,9 +396,10 @@ class Relief:
             return True
         if not pool.config.preempt:
             return False
-        first = next(queue.in_order(now), None)
-        if first is None:
+        heads = queue.first(now, 1)
+        if not heads:
             return False
+        first = heads[0]
         stoppable = pool.book.stoppable
         own = stoppable.get(queue.quota.name, ())
         if pool.book.elastic or any(own[: first.job.priority]):
@@ -408,6 +408,11 @@ class Relief:
             return False
         amount = pool.request(first.job)
         fair = pool.config.fair_preemption
+        if (
+            not pool.tree.may_stop_any(queue.quota.name, amount, fair=fair)
+            and stoppable.keys() <= pool.tree.nodes.keys()
+        ):
+            return False
         return any(
             any(counts)
             and name != queue.quota.name

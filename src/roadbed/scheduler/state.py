@@ -2,8 +2,9 @@
 
 Rows are nodes in the order given (which is also the order ties are broken in), columns are devices. Every change
 appends the node to `log`: whoever caches something per node reads the log from where it stopped and recomputes those
-rows alone, which is what makes a decision on ten thousand nodes cost microseconds. A what-if is made on the state
-itself and rolled back (`mark`, `undo`): nothing is copied.
+rows alone, which is what makes a decision on ten thousand nodes cost microseconds. How many nodes have how many whole
+devices free is counted along, so most gangs that have no place are refused without a look at any node. A what-if is
+made on the state itself and rolled back (`mark`, `undo`): nothing is copied.
 """
 
 from collections.abc import Iterable, Sequence
@@ -46,6 +47,10 @@ class State:
         self.chip = np.array([code[node.chip] for node in self.nodes], np.int64)
         self.schedulable = np.array([not node.cordoned for node in self.nodes], bool)
         self.used_by = np.zeros((num, 6), np.int32)
+        self.whole: list[int] = self.num_devices.tolist()  # free devices nobody has a part of, by node
+        self.num_with = [0] * (width + 1)  # nodes with so many of them
+        for each in self.whole:
+            self.num_with[each] += 1
         self.log: list[int] = []
         self.log_start = 0  # entries dropped from the front of the log
         self._undo: list[tuple[int, Slot, Shape]] = []
@@ -63,6 +68,14 @@ class State:
     def used_milli(self) -> int:
         return self.total_milli - int(self.left.sum())
 
+    def lacks_devices(self, shape: Shape, count: int) -> bool:
+        """True: `count` processes can't all fit now, for want of whole devices. False: perhaps they do. O(devices of a
+        node)."""
+        each = shape.num_devices
+        if not each or shape.milli < WHOLE:
+            return False
+        return sum(num * (whole // each) for whole, num in enumerate(self.num_with) if whole >= each) < count
+
     def take(self, slot: Slot, shape: Shape) -> None:
         """Gives a process its devices, CPU and memory. ValueError if they are not free: nothing is changed then."""
         node, milli = slot.node, shape.milli
@@ -74,8 +87,6 @@ class State:
         for device in slot.devices:
             if row[device] < milli:
                 raise ValueError(f"{self.nodes[node].name}: device {device} has {row[device]} of {milli} milli free")
-        for device in slot.devices:
-            row[device] -= milli
         self._moved(1, slot, shape)
 
     def give(self, slot: Slot, shape: Shape) -> None:
@@ -88,8 +99,6 @@ class State:
         over_cpu = self.cpu_left[node] + shape.cpu_milli > self.cpu[node]
         if over_cpu or self.memory_left[node] + shape.memory_mib > self.memory[node]:
             raise ValueError(f"{self.nodes[node].name}: CPU or memory was not given out")
-        for device in slot.devices:
-            row[device] += milli
         self._moved(-1, slot, shape)
 
     def take_all(self, placement: Placement, shape: Shape) -> None:
@@ -124,7 +133,7 @@ class State:
         del self._undo[mark:]
         marks, self._marks = self._marks - 1, 0
         for sign, slot, shape in reversed(steps):
-            (self.give if sign > 0 else self.take)(slot, shape)
+            self._moved(-sign, slot, shape)
         self._marks = marks
 
     def keep(self, mark: int) -> None:
@@ -144,9 +153,28 @@ class State:
         return np.array(list(dict.fromkeys(fresh)), np.int64), end
 
     def _moved(self, sign: int, slot: Slot, shape: Shape) -> None:
-        node = slot.node
-        self.cpu_left[node] -= sign * shape.cpu_milli
-        self.memory_left[node] -= sign * shape.memory_mib
+        node, devices = slot.node, slot.devices
+        if devices:
+            row, milli = self.left[node], sign * shape.milli
+            if shape.milli == WHOLE:
+                num = -sign * len(devices)
+                for device in devices:
+                    row[device] -= milli
+            else:
+                num = 0
+                for device in devices:
+                    before = int(row[device])
+                    row[device] = before - milli
+                    num += (before - milli == WHOLE) - (before == WHOLE)
+            if num:
+                whole = self.whole[node]
+                self.num_with[whole] -= 1
+                self.num_with[whole + num] += 1
+                self.whole[node] = whole + num
+        if shape.cpu_milli:
+            self.cpu_left[node] -= sign * shape.cpu_milli
+        if shape.memory_mib:
+            self.memory_left[node] -= sign * shape.memory_mib
         self.used_by[node, pod_class(shape)] += sign
         if self._marks:
             self._undo.append((sign, slot, shape))

@@ -7,7 +7,7 @@ whole devices to those lowest in index. Formulas as in hkust-adsl/kubernetes-sch
 import numpy as np
 
 from roadbed.scheduler.base import WHOLE
-from roadbed.scheduler.fragment import Floats, Fragments
+from roadbed.scheduler.fragment import ROUNDING, Floats, Fragments
 from roadbed.scheduler.policies.base import Ask, tightest
 from roadbed.scheduler.state import Ints, State
 from roadbed.scheduler.target import Target
@@ -35,5 +35,5 @@ class Fgd:
 
 
 def _logistic(gain: Floats) -> Ints:
-    score: Ints = (100.0 / (1.0 + np.exp(-gain / 1000.0))).astype(np.int64)
+    score: Ints = (100.0 / (1.0 + np.exp(-gain / 1000.0)) + ROUNDING).astype(np.int64)
     return score

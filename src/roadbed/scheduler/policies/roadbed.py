@@ -13,7 +13,7 @@ first node wins, as in FGD. Constants were chosen on the tuning lists of the ope
 import numpy as np
 
 from roadbed.scheduler.base import WHOLE
-from roadbed.scheduler.fragment import Floats, Fragments
+from roadbed.scheduler.fragment import ROUNDING, Floats, Fragments
 from roadbed.scheduler.policies.base import Ask, tightest
 from roadbed.scheduler.scarcity import chip_prices
 from roadbed.scheduler.state import Ints, State
@@ -45,7 +45,7 @@ class Roadbed:
         gain = now - after + self._balance(state, nodes, shape.total_milli, shape.cpu_milli)
         if shape.num_devices:
             gain -= self.price[nodes] * shape.total_milli
-        score: Ints = (STEPS / (1.0 + np.exp(-gain / 1000.0))).astype(np.int64)
+        score: Ints = (STEPS / (1.0 + np.exp(-gain / 1000.0)) + ROUNDING).astype(np.int64)
         return score, device
 
     def devices(self, state: State, ask: Ask, node: int) -> tuple[int, ...]:
