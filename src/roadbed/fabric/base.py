@@ -66,6 +66,8 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     """A plane's ToRs are joined by that plane's Aggs alone: the port a packet leaves by is the port it arrives at."""
     rail_optimised: bool = False
     """GPU i of every server of a segment hangs on rail i's ToRs."""
+    rail_only: bool = False
+    """The network joins equal rails only; other traffic must change rails inside a server."""
     scale_up_routes: bool = True
     """Traffic between rails may cross inside the server first (PXN)."""
     core_by_port: bool = False

@@ -1,0 +1,282 @@
+"""Prices collectives on a network: which connection takes which links, what rate that leaves, how long it takes.
+
+A collective is a pipeline of two stages, the copy (or reduction) loop inside servers and the network between them; a
+transfer takes the slower stage. With L the empty message's latency, K and N what the bytes take in each stage alone:
+
+    ring      max(K, N, L + max(K, N) / 2)     n − 1 steps in lock-step, each forwarded after half a chunk
+    tree      max((√L + √K)², L + N)           chunks of optimal size through a pipeline of depth L; cards run ahead
+    messages  L + max(K, N)
+
+The ring's form is that of chunks cut in two slices (NCCL, Simple): a step ends when its chunk is sent, but not before
+a slice has arrived. The tree's is the classical optimum over the number m of chunks of (L/D)(D + m) + (K/m)(D + m) for
+depth D (Sanders et al. 2009). The network's share scales with the size, so one solution serves all sizes.
+"""
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from roadbed.errors import UsageError
+from roadbed.fabric import constants
+from roadbed.fabric.base import Bools, Fabric, Floats, Health, Ints, LinkKind
+from roadbed.fabric.collective.base import BUS_FACTOR, MAX_BYTES, Op, Ranks, Traffic
+from roadbed.fabric.hashing import HashModel
+from roadbed.fabric.maxmin import Sessions, share
+from roadbed.fabric.paths import Paths, choose
+from roadbed.fabric.routes import Routes
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One collective of several at the same time."""
+
+    op: Op
+    ranks: Ranks
+    traffic: Traffic
+
+
+class Priced(msgspec.Struct, frozen=True):
+    """What a job costs on this network beside the others. Per byte of the operation."""
+
+    latency_s: float
+    kernel_s_per_byte: float
+    """Inside servers."""
+    net_s_per_byte: float
+    """Between servers: its last session."""
+    form: str
+    bottleneck: int
+    """The link that held its slowest session; −1 without network."""
+
+
+class Solution(msgspec.Struct, frozen=True):
+    """Jobs priced together."""
+
+    jobs: list[Priced]
+    link_bytes: Floats
+    """[L] Bytes over each link while every job moves one byte of its operation."""
+    members: Floats
+    """[L] Queue pairs that share each link."""
+
+
+class PathOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How connections choose their way."""
+
+    policy: str = "ecmp"
+    """ecmp, disjoint, spray or planned."""
+    qps: int = 1
+    """Queue pairs per connection; messages are cut evenly between them."""
+    seed: int = 0
+    hash: HashModel = HashModel()
+    weights: tuple[float, ...] = ()
+    """Per job: its intensity, for `planned`."""
+
+
+def time_s(priced: Priced, size: float) -> float:
+    """Seconds for this many bytes; UsageError on a size that is not positive or absurd."""
+    if not 0 < size <= MAX_BYTES or not math.isfinite(size):
+        raise UsageError(f"{size:g} bytes: sizes are above 0 and at most {MAX_BYTES}", field="bytes")
+    kernel, net, latency = priced.kernel_s_per_byte * size, priced.net_s_per_byte * size, priced.latency_s
+    if priced.form == "tree":
+        return max((math.sqrt(latency) + math.sqrt(kernel)) ** 2, latency + net)
+    slower = max(kernel, net)
+    return max(slower, latency + slower / 2) if priced.form == "ring" else latency + slower
+
+
+def busbw(op: Op, num_ranks: int, size: float, seconds: float) -> float:
+    """Bytes per second, comparable between operations (nccl-tests)."""
+    return size / seconds * BUS_FACTOR[op](num_ranks)
+
+
+def price(
+    fabric: Fabric, jobs: Sequence[Job], options: PathOptions | None = None, health: Health | None = None
+) -> Solution:
+    """Prices jobs that run at the same time, in order. Raises UsageError when ranks can't reach each other."""
+    chosen = options or PathOptions()
+    state = health or Health.of(fabric)
+    paths, owner = _paths(fabric, state, jobs, chosen)
+    sessions, session_job, per_byte = _sessions(fabric, jobs, paths, owner, chosen.qps)
+    finish, held_by = _finish(goodput(fabric, state), sessions, per_byte)
+    extra = _extra_latency(jobs, paths, owner[0], chosen.qps)
+    scale_up = scale_up_rate(fabric)
+    bounds = np.searchsorted(session_job, np.arange(len(jobs) + 1))
+    out = []
+    for at, job in enumerate(jobs):
+        low, high = int(bounds[at]), int(bounds[at + 1])
+        slowest = low + int(np.argmax(finish[low:high])) if high > low else -1
+        out.append(
+            Priced(
+                latency_s=constants.BASE_S + job.traffic.latency_s + job.traffic.num_net_steps * float(extra[at]),
+                kernel_s_per_byte=_kernel(job, scale_up),
+                net_s_per_byte=float(finish[slowest]) if slowest >= 0 else 0.0,
+                form=job.traffic.form,
+                bottleneck=int(held_by[slowest]) if slowest >= 0 else -1,
+            )
+        )
+    entry = np.repeat(per_byte, np.diff(sessions.start)) * sessions.count
+    return Solution(out, _sum_by(sessions.link, entry, fabric), _sum_by(sessions.link, sessions.count, fabric))
+
+
+def goodput(fabric: Fabric, health: Health) -> Floats:
+    """[L] What a link carries of payload now; 0 where it is down."""
+    factor = np.full(fabric.num_links, constants.NIC_EFFICIENCY)
+    factor[fabric.link_kind == LinkKind.SCALE_UP] = constants.SCALE_UP_EFFICIENCY
+    factor[fabric.link_kind == LinkKind.PCIE] = 1.0
+    found: Floats = np.where(health.link_up, health.capacity * factor, 0.0)
+    return found
+
+
+def _paths(
+    fabric: Fabric, health: Health, jobs: Sequence[Job], options: PathOptions
+) -> tuple[Paths, tuple[Ints, Ints]]:
+    """Paths of all connections of all jobs, and (job, session) of each."""
+    src = np.concatenate([job.traffic.src for job in jobs])
+    dst = np.concatenate([job.traffic.dst for job in jobs])
+    num = [len(job.traffic.src) for job in jobs]
+    job_of = np.repeat(np.arange(len(jobs), dtype=np.int32), num)
+    base = np.cumsum([0] + [job.traffic.num_sessions for job in jobs])[:-1]
+    session = np.concatenate([job.traffic.session + first for job, first in zip(jobs, base, strict=True)])
+    weights = options.weights or (1.0,) * len(jobs)
+    bytes_of = np.concatenate([job.traffic.share[job.traffic.session] for job in jobs])
+    paths = choose(
+        Routes(fabric, health),
+        fabric.gpu_nic[src],
+        fabric.gpu_nic[dst],
+        policy=options.policy,
+        qps=options.qps,
+        seed=options.seed,
+        hash=options.hash,
+        weight=bytes_of * np.asarray(weights)[job_of],
+    )
+    lost = np.flatnonzero(np.diff(paths.start) == 0)
+    stuck = lost[src[lost // options.qps] != dst[lost // options.qps]]
+    if len(stuck):
+        at = int(stuck[0]) // options.qps
+        cards = [fabric.node_name(int(fabric.gpu_nic[end[at]])) for end in (src, dst)]
+        raise UsageError(
+            f"gpu-{src[at]} can't reach gpu-{dst[at]}: no working path from {cards[0]} to {cards[1]}",
+            hint="roadbed fabric check --fabric …",
+            field="gpus",
+        )
+    return paths, (job_of, session.astype(np.int32))
+
+
+def _sessions(
+    fabric: Fabric, jobs: Sequence[Job], paths: Paths, owner: tuple[Ints, Ints], qps: int
+) -> tuple[Sessions, Ints, Floats]:
+    """Members of every session on every link, the job of each session, and a member's bytes per byte of its job."""
+    num_sessions = sum(job.traffic.num_sessions for job in jobs)
+    session_job = np.repeat(np.arange(len(jobs), dtype=np.int32), [job.traffic.num_sessions for job in jobs])
+    per_byte = np.concatenate([job.traffic.share for job in jobs]) / qps if jobs else np.zeros(0)
+    lengths = np.diff(paths.start)
+    flow_session = np.repeat(owner[1], qps)
+    entry_session = np.repeat(flow_session, lengths).astype(np.int64)
+    src = np.concatenate([job.traffic.src for job in jobs])
+    dst = np.concatenate([job.traffic.dst for job in jobs])
+    up, down = _pcie(fabric)
+    links = np.concatenate([paths.link, np.repeat(up[src], qps), np.repeat(down[dst], qps)])
+    whose = np.concatenate([entry_session, flow_session, flow_session])
+    count = np.concatenate([paths.share, np.ones(2 * len(flow_session))])
+    known = links >= 0
+    key = whose[known] * fabric.num_links + links[known]
+    unique, inverse = np.unique(key, return_inverse=True)
+    total = np.bincount(inverse, weights=count[known], minlength=len(unique))
+    start = np.searchsorted(unique, np.arange(num_sessions + 1, dtype=np.int64) * fabric.num_links)
+    sessions = Sessions(
+        start=start.astype(np.int32),
+        link=(unique % fabric.num_links).astype(np.int32),
+        count=total.astype(np.float64),
+        cap=np.full(num_sessions, np.inf),
+    )
+    return sessions, session_job, per_byte
+
+
+def _pcie(fabric: Fabric) -> tuple[Ints, Ints]:
+    """[num_gpus] the link from each GPU to its card and the one back; −1 where the fabric draws none."""
+    up = np.full(fabric.num_nodes, -1, np.int32)
+    down = np.full(fabric.num_nodes, -1, np.int32)
+    pcie = np.flatnonzero(fabric.link_kind == LinkKind.PCIE).astype(np.int32)
+    leaving: Bools = fabric.src[pcie] < fabric.num_gpus
+    up[fabric.src[pcie[leaving]]] = pcie[leaving]
+    down[fabric.dst[pcie[~leaving]]] = pcie[~leaving]
+    return up[: fabric.num_gpus], down[: fabric.num_gpus]
+
+
+def _finish(capacity: Floats, sessions: Sessions, amount: Floats) -> tuple[Floats, Ints]:
+    """When each session is done with its member's bytes if all begin together, and the fullest link of its last round.
+
+    Rates are solved again whenever sessions finish; those that finish together (symmetric rails) do so in one round.
+    """
+    num = len(amount)
+    left = amount.astype(np.float64).copy()
+    finish, held_by = np.zeros(num), np.full(num, -1, np.int32)
+    active = np.flatnonzero(left > 0).astype(np.int32)
+    now = 0.0
+    while len(active):
+        some = _pick(sessions, active)
+        rate = share(capacity, some)
+        if (rate <= 0).any():
+            raise UsageError("a link on the only path has no capacity", field="fabric")
+        _blame(capacity, some, rate, active, held_by)
+        needs = left[active] / rate
+        step = float(needs.min())
+        now += step
+        left[active] -= rate * step
+        done = needs <= step * (1 + 1e-9)
+        finish[active[done]] = now
+        active = active[~done]
+    return finish, held_by
+
+
+def _pick(sessions: Sessions, some: Ints) -> Sessions:
+    if len(some) == len(sessions.start) - 1:
+        return sessions
+    lengths = np.diff(sessions.start)[some]
+    start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    entry = np.repeat(sessions.start[some] - start[:-1], lengths) + np.arange(start[-1])
+    return Sessions(start=start, link=sessions.link[entry], count=sessions.count[entry], cap=sessions.cap[some])
+
+
+def _blame(capacity: Floats, some: Sessions, rate: Floats, active: Ints, held_by: Ints) -> None:
+    """Writes, for every active session, its link with the least room left."""
+    per_entry = np.repeat(rate, np.diff(some.start)) * some.count
+    used = np.bincount(some.link, weights=per_entry, minlength=len(capacity))
+    full = (used / np.maximum(capacity, 1e-300))[some.link]
+    for at, session in enumerate(active):
+        low, high = int(some.start[at]), int(some.start[at + 1])
+        if high > low:
+            held_by[session] = some.link[low + int(np.argmax(full[low:high]))]
+
+
+def _sum_by(link: Ints, amount: Floats, fabric: Fabric) -> Floats:
+    return np.bincount(link, weights=amount, minlength=fabric.num_links).astype(np.float64)
+
+
+def _extra_latency(jobs: Sequence[Job], paths: Paths, job_of: Ints, qps: int) -> Floats:
+    """[jobs] What one network step takes beyond one switch: on average around a ring, at worst for the rest."""
+    beyond = np.maximum(paths.latency_s - constants.STEP_HOPS * constants.NIC_LATENCY_S, 0.0)
+    owner = np.repeat(job_of, qps)
+    worst = np.zeros(len(jobs))
+    np.maximum.at(worst, owner, beyond)
+    total = np.bincount(owner, weights=beyond, minlength=len(jobs))
+    mean = total / np.maximum(np.bincount(owner, minlength=len(jobs)), 1)
+    found: Floats = np.where([job.traffic.form == "ring" for job in jobs], mean, worst)
+    return found
+
+
+def scale_up_rate(fabric: Fabric) -> Floats:
+    """[num_gpus] Raw bytes per second from each GPU to its scale-up switch; 0 without one."""
+    links = np.flatnonzero((fabric.link_kind == LinkKind.SCALE_UP) & (fabric.src < fabric.num_gpus))
+    rate = np.zeros(fabric.num_gpus)
+    rate[fabric.src[links]] = fabric.capacity[links]
+    return rate
+
+
+def _kernel(job: Job, scale_up: Floats) -> float:
+    """Seconds per byte inside a server."""
+    if job.traffic.scale_up_share == 0.0:
+        return 0.0
+    slowest = float(scale_up[job.ranks.gpus].min())
+    if slowest == 0.0:
+        raise UsageError("ranks of one server have no scale-up link between them", field="gpus")
+    return job.traffic.scale_up_share / (slowest * job.traffic.scale_up_efficiency)

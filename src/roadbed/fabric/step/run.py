@@ -1,0 +1,224 @@
+"""How long a training step takes: compute on the chips, and the communication that does not hide behind it.
+
+The schedule is 1F1B: with p stages, v model chunks on each and m micro-batches, a step is (m + (p − 1)/v) times one
+micro-batch's forward and backward pass of a stage, plus the stage hand-overs of the first micro-batch, plus what the
+gradient reduction takes beyond the last backward pass (Narayanan et al. 2021). Every group of one kind communicates at
+the same time and shares links; so do other jobs.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from roadbed.errors import UsageError
+from roadbed.fabric.base import Fabric, Floats, Health, Ints, Kind
+from roadbed.fabric.collective.base import ranks_of
+from roadbed.fabric.collective.chooser import algorithms, traffic_of
+from roadbed.fabric.collective.run import Job, PathOptions, price, time_s
+from roadbed.fabric.step.model import Transformer
+from roadbed.fabric.step.parallel import Groups, Parallel, data_parallel, groups_of, num_micro_batches
+from roadbed.fabric.step.plan import Comm, Dimension, communication
+from roadbed.hardware.chips import CHIPS, Chip, resolve
+
+MATMUL_EFFICIENCY = 0.55
+"""Share of the peak that a layer's matrix multiplications reach in practice. Declared, not derived: Megatron reports
+52 % of an A100 for GPT-3 175B including what a step loses elsewhere; SimAI measures kernels instead."""
+
+
+def chip_of(fabric: Fabric) -> Chip:
+    """The catalogue's entry of the fabric's accelerator."""
+    return CHIPS[resolve(fabric.chip)[0]]
+
+
+class Exposed(msgspec.Struct, frozen=True):
+    """Communication of one kind in one step."""
+
+    dimension: Dimension
+    op: str
+    algorithm: str
+    num_ranks: int
+    size: float
+    times: float
+    """How often in a step, on one stage."""
+    one_s: float
+    total_s: float
+    exposed_s: float
+    """What of the total compute does not cover."""
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One training step."""
+
+    fabric: str
+    model: str
+    gpus: int
+    parallel: Parallel
+    dp: int
+    num_micro_batches: int
+    samples: int
+    step_s: float
+    compute_s: float
+    bubble_s: float
+    exposed: list[Exposed]
+    samples_per_s: float
+    tokens_per_s_gpu: float
+    mfu: float
+    cross_segment_bytes: float
+    """Over links between ToRs and Aggs in one step, upwards."""
+    num_jobs: int = 1
+
+
+class Priced(msgspec.Struct, frozen=True):
+    """One message of each group of a dimension, all groups at once."""
+
+    seconds: float
+    algorithm: str
+    up_bytes: float
+
+
+def run_step(
+    fabric: Fabric,
+    model: Transformer,
+    parallel: Parallel,
+    placements: Sequence[Ints],
+    options: PathOptions | None = None,
+    health: Health | None = None,
+    *,
+    efficiency: float = MATMUL_EFFICIENCY,
+) -> Step:
+    """One step of the first job while the others (same model, other GPUs) do the same.
+
+    placements: [jobs] GPUs of each in rank order. Raises UsageError for degrees that do not divide.
+    """
+    if not placements:
+        raise UsageError("a step needs GPUs", field="gpus")
+    num = len(placements[0])
+    dp = data_parallel(parallel, model, num)
+    micro = num_micro_batches(parallel, dp)
+    jobs = [groups_of(parallel, np.asarray(gpus, np.int32), dp) for gpus in placements]
+    forward, backward = _compute(fabric, model, parallel, efficiency)
+    exposed: list[Exposed] = []
+    passes = {"forward": forward, "backward": backward}
+    up_bytes = reduction = 0.0
+    for comm in communication(model, parallel, dp):
+        priced = _price(fabric, comm, jobs, options, health)
+        in_passes, cost = _in_passes(comm, priced.seconds, {"forward": forward, "backward": backward})
+        for name, extra in in_passes.items():
+            passes[name] += extra
+        hidden = min(comm.overlap * backward, comm.per_step * priced.seconds)
+        late = comm.per_step * priced.seconds - hidden
+        reduction += late
+        times = micro * (comm.forward + comm.backward) + comm.per_step
+        up_bytes += priced.up_bytes * times
+        exposed.append(
+            Exposed(
+                dimension=comm.dimension,
+                op=comm.op,
+                algorithm=priced.algorithm,
+                num_ranks=_rows(jobs[0], comm.dimension).shape[1],
+                size=comm.size,
+                times=times,
+                one_s=priced.seconds,
+                total_s=times * priced.seconds,
+                exposed_s=micro * cost + late,
+            )
+        )
+    one = passes["forward"] + passes["backward"]
+    bubble = (parallel.pp - 1) / parallel.virtual * one
+    step_s = micro * one + bubble + reduction
+    samples = dp * parallel.micro_batch * micro
+    peak = chip_of(fabric).flops_of("bf16", "fp16")
+    return Step(
+        fabric=fabric.name,
+        model=model.name,
+        gpus=num,
+        parallel=parallel,
+        dp=dp,
+        num_micro_batches=micro,
+        samples=samples,
+        step_s=step_s,
+        compute_s=micro * (forward + backward),
+        bubble_s=bubble,
+        exposed=exposed,
+        samples_per_s=samples / step_s,
+        tokens_per_s_gpu=samples * model.seq / step_s / num,
+        mfu=model.step_flops(samples) / (step_s * num * peak),
+        cross_segment_bytes=up_bytes,
+        num_jobs=len(placements),
+    )
+
+
+def _compute(fabric: Fabric, model: Transformer, parallel: Parallel, efficiency: float) -> tuple[float, float]:
+    """Seconds of a micro-batch's forward and backward pass on one GPU of one stage: roofline over the chip."""
+    if not 0 < efficiency <= 1:
+        raise UsageError(f"efficiency {efficiency:g} is not in (0, 1]", field="efficiency")
+    chip = chip_of(fabric)
+    tokens = parallel.micro_batch * model.seq
+    layers = model.layers / parallel.pp
+    cut = parallel.tp * parallel.cp
+    flops = (layers * model.layer_flops(tokens) + model.head_flops(tokens) / parallel.pp) / cut
+    weights = 2.0 * layers * (model.attention_params + model.experts / parallel.ep * model.ffn_params) / parallel.tp
+    peak = chip.flops_of("bf16", "fp16")
+    if peak == 0.0 or chip.memory_bandwidth_bytes_s == 0.0:
+        raise UsageError(f"the catalogue has no bf16 or fp16 figure for {chip.name}", field="chip")
+    forward = max(flops / (peak * efficiency), weights / chip.memory_bandwidth_bytes_s)
+    return forward, forward * (3 if parallel.recompute else 2)
+
+
+def _in_passes(comm: Comm, seconds: float, compute: dict[str, float]) -> tuple[dict[str, float], float]:
+    """What messages add to each pass of a micro-batch, and their sum."""
+    added = {}
+    for name, times in (("forward", comm.forward), ("backward", comm.backward)):
+        total = times * seconds
+        added[name] = max(0.0, total - comm.overlap * compute[name]) if times else 0.0
+    return added, sum(added.values())
+
+
+def _rows(groups: Groups, dimension: Dimension) -> Ints:
+    rows: Ints = getattr(groups, dimension)
+    return rows
+
+
+def _price(
+    fabric: Fabric, comm: Comm, jobs: Sequence[Groups], options: PathOptions | None, health: Health | None
+) -> Priced:
+    """One message of every group of every job at once, by the algorithm that suits the first group best."""
+    rows = np.concatenate([_rows(groups, comm.dimension) for groups in jobs])
+    groups = [ranks_of(fabric, row) for row in rows] if comm.op != "sendrecv" else []
+    if comm.op == "sendrecv":
+        return _hand_over(fabric, comm, rows, options, health)
+    inside = all(one.num_servers == 1 for one in groups)
+    if inside:
+        groups = groups[:1]
+    best: tuple[float, str, Floats] | None = None
+    for name in algorithms(fabric, comm.op, groups[0]):
+        solution = price(
+            fabric, [Job(comm.op, one, traffic_of(fabric, comm.op, one, name)) for one in groups], options, health
+        )
+        seconds = max(time_s(one, comm.size) for one in solution.jobs)
+        if best is None or seconds < best[0]:
+            best = seconds, name, solution.link_bytes
+    if best is None:
+        raise UsageError(f"no algorithm fits {comm.op} on {fabric.name}", field="op")
+    return Priced(best[0], best[1], upward(fabric, best[2]) * comm.size)
+
+
+def _hand_over(fabric: Fabric, comm: Comm, rows: Ints, options: PathOptions | None, health: Health | None) -> Priced:
+    """Every stage passes a micro-batch on to the next one."""
+    pairs = [ranks_of(fabric, row[at : at + 2]) for row in rows for at in range(rows.shape[1] - 1)]
+    jobs = [Job("sendrecv", pair, traffic_of(fabric, "sendrecv", pair, "sendrecv")) for pair in pairs]
+    solution = price(fabric, jobs, options, health)
+    seconds = max(time_s(one, comm.size) for one in solution.jobs)
+    return Priced(seconds, "sendrecv", upward(fabric, solution.link_bytes) * comm.size)
+
+
+def upward(fabric: Fabric, link_bytes: Floats) -> float:
+    """Bytes from ToRs up."""
+    return float(link_bytes[upward_links(fabric)].sum())
+
+
+def upward_links(fabric: Fabric) -> Ints:
+    """Links from a ToR to an Agg."""
+    found = np.flatnonzero((fabric.kind[fabric.src] == Kind.TOR) & (fabric.kind[fabric.dst] == Kind.AGG))
+    return found.astype(np.int32)
