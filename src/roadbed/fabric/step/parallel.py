@@ -36,7 +36,7 @@ class Parallel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Groups(msgspec.Struct, frozen=True):
-    """GPU numbers by group; every GPU is in one row of each. Context ranks hold the same parameters: dp has them too."""
+    """GPU numbers by group; every GPU is in one row of each. Context ranks hold the same weights: dp has them too."""
 
     tp: Ints
     cp: Ints
