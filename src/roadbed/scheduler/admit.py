@@ -45,15 +45,16 @@ class Admission:
                 if len(active) > 1:
                     order = sorted(active, key=lambda each: (pool.tree.order(each, now), each), reverse=True)
             name = order.pop()
-            start = self._serve(pool.queues[name], now)
+            queue = pool.queues[name]
+            start = self._serve(queue, now) if queue.num_waiting else None
             if start is not None:
                 found.append(start)
                 order.clear()
                 continue
             active.remove(name)
-            pool.queues[name].fresh = False
+            queue.fresh = False
             self._seen[name] = pool.loose
-            self._due_s[name] = pool.queues[name].next_change_s(now)
+            self._due_s[name] = queue.next_change_s(now)
         return found
 
     def start(self, waiter: Waiter, placement: Placement, reason: StartReason, now: float) -> Start:

@@ -164,8 +164,15 @@ class Book:
 
     def expect_overdue(self, now: float) -> None:
         """Expects anew the runs that should have ended by now; overruns double, so that is rare for any one run."""
-        while self.ends and self.ends[0][0] <= now:
-            self.expect(self.runs[self.ends[0][2]], now)
+        if not self.ends or self.ends[0][0] > now:
+            return
+        late = bisect.bisect_right(self.ends, (now, math.inf, ""))
+        due = self.ends[:late]
+        del self.ends[:late]
+        for _, seq, id_ in due:
+            run = self.runs[id_]
+            run.end_s = self.expected_end_s(run, now)
+            bisect.insort(self.ends, (run.end_s, seq, id_))
 
     def upcoming(self, now: float) -> list[tuple[float, int, str]]:
         """Expected ends in order, those of overdue runs expected anew. Changes nothing: asking must not decide."""

@@ -38,7 +38,7 @@ from roadbed.scheduler.events import (
 from roadbed.scheduler.explain import Explainer, Waiting
 from roadbed.scheduler.gang import Planner
 from roadbed.scheduler.order import Kind, Waiter
-from roadbed.scheduler.pool import Config, Pool, check_job
+from roadbed.scheduler.pool import Config, Pool, check_job, check_wishes
 from roadbed.scheduler.quota import Quota, Standing
 from roadbed.scheduler.relief import Relief
 from roadbed.scheduler.state import State
@@ -173,7 +173,10 @@ class Scheduler:
         book = self.pool.book
         if job.id in self.pool.waiting or job.id in book.runs or job.id in book.claims:
             raise ConflictError(f"there is a job {job.id!r} already", hint="roadbed ps", field="id")
-        check_job(job, self.pool.state, self.pool.tree)
+        if job.gang in self.pool.kinds:
+            check_wishes(job, self.pool.tree)
+        else:
+            check_job(job, self.pool.state, self.pool.tree)
 
     def _adopt(self, event: Adopt, now: float) -> None:
         job = event.job

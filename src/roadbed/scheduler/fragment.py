@@ -58,24 +58,27 @@ class Fragments:
     def of(self, state: State, nodes: Ints) -> Floats:
         """F_n in milli for each node. float64[D]."""
         left = state.left[nodes]
-        return self._amount(self.table[left].sum(1), left.sum(1), self._where(nodes, state.cpu_left[nodes]))
+        return self._amount(self.table[left].sum(1), left.sum(1), self._row(nodes, state.cpu_left[nodes]))
 
     def after_share(self, state: State, nodes: Ints, milli: int, cpu: int) -> tuple[Floats, Floats]:
-        """F now, float64[D], and after one device gives `milli`, float64[D, G]; inf where the device lacks it."""
+        """F now, float64[D], and after one device gives `milli`, float64[D, G]; inf where the device lacks it or has as
+        much left as the one before it, which is then as good."""
         left, cpu_left = state.left[nodes], state.cpu_left[nodes]
-        rows = self.table[left]
-        sums = rows.sum(1)
-        total = left.sum(1)
+        sums, total = self.table[left].sum(1), left.sum(1)
         fits = left >= milli
-        changed = sums[:, None, :] - rows + self.table[np.where(fits, left - milli, left)]
-        after = self._amount(changed, (total - milli)[:, None], self._where(nodes, cpu_left - cpu)[:, None])
-        return self._amount(sums, total, self._where(nodes, cpu_left)), np.where(fits, after, np.inf)
+        fits[:, 1:] &= left[:, 1:] != left[:, :-1]
+        at, device = fits.nonzero()
+        own = left[at, device]
+        changed = sums[at] + (self.table[own - milli] - self.table[own])
+        after = np.full(left.shape, np.inf)
+        after[at, device] = self._amount(changed, (total - milli)[at], self._row(nodes, cpu_left - cpu)[at])
+        return self._amount(sums, total, self._row(nodes, cpu_left)), after
 
     def after_devices(self, state: State, nodes: Ints, num: int, milli: int, cpu: int) -> tuple[Floats, Floats]:
         """F now and after `num` devices with the least sufficient left each give `milli`. float64[D] twice."""
         left, cpu_left = state.left[nodes], state.cpu_left[nodes]
         sums, total = self.table[left].sum(1), left.sum(1)
-        now = self._amount(sums, total, self._where(nodes, cpu_left))
+        now = self._amount(sums, total, self._row(nodes, cpu_left))
         if num and milli == WHOLE:
             sums = sums + num * (self.table[0] - self.table[WHOLE])
             total = total - num * WHOLE
@@ -85,17 +88,18 @@ class Fragments:
             left = left.copy()
             np.put_along_axis(left, order, np.maximum(taken, 0), 1)
             sums, total = self.table[left].sum(1), left.sum(1)
-        return now, self._amount(sums, total, self._where(nodes, cpu_left - cpu))
+        return now, self._amount(sums, total, self._row(nodes, cpu_left - cpu))
 
-    def _where(self, nodes: Ints, cpu_left: Ints) -> Ints:
+    def _row(self, nodes: Ints, cpu_left: Ints) -> Ints:
         """Where in the table of P a node of that kind with that much CPU begins. int64[D]."""
-        at: Ints = self._kind[nodes] + self._step * np.searchsorted(self.cpus, cpu_left, side="right")
-        return at
+        row: Ints = self._kind[nodes] + self._step * np.searchsorted(self.cpus, cpu_left, side="right")
+        return row
 
-    def _amount(self, sums: Floats, total: NDArray[np.generic], where: Ints) -> Floats:
-        """F from the summed table rows [..., 2K], R [...] and the places in the table of P [...]."""
-        whole = np.asarray(total, np.float64)
-        hosts, few = sums[..., : self.num_sizes], sums[..., self.num_sizes :]
-        share = self._fits[where[..., None] + self._size + hosts.astype(np.int64)]
-        amount: Floats = whole * self.all_share - (share * (whole[..., None] - few)).sum(-1)
+    def _amount(self, sums: Floats, total: NDArray[np.integer], row: Ints) -> Floats:
+        """F from the summed table rows [D, 2K], R [D] and rows of the table of P [D]."""
+        hosts, few = sums[:, : self.num_sizes].astype(np.int64), sums[:, self.num_sizes :]
+        hosts += self._size
+        hosts += row[:, None]
+        share = self._fits[hosts]
+        amount: Floats = total * self.all_share - (share * (total[:, None] - few)).sum(1)
         return amount

@@ -3,6 +3,7 @@
 The parts (admission, making room) are functions of this and a time; only the Scheduler hears events.
 """
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -23,6 +24,7 @@ DEFAULT_QUOTA = Quota(name="default")
 IMPOSSIBLE = "impossible"
 _MAX_KINDS = 2048
 QUOTA_NEVER = "quota_max_too_small"
+HINT = "roadbed schema task"
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,24 +190,19 @@ class Pool:
 
 def check_job(job: Job, state: State, tree: QuotaTree) -> None:
     """UsageError naming the field that no cluster of these machines could ever serve, or that makes no sense."""
+    if not job.id:
+        raise UsageError("a job needs an id", hint=HINT, field="id")
     gang, shape = job.gang, job.gang.shape
-    hint = "roadbed schema task"
     for field, value in (
         ("num_devices", shape.num_devices), ("cpu_milli", shape.cpu_milli), ("memory_mib", shape.memory_mib),
         ("min_device_mib", shape.min_device_mib), ("max_device_mib", shape.max_device_mib),
-        ("max_num", gang.max_num), ("duration_s", job.duration_s), ("checkpoint_s", job.checkpoint_s),
-        ("grace_s", job.grace_s), ("min_run_s", job.min_run_s),
+        ("max_num", gang.max_num),
     ):  # fmt: skip
-        if not 0 <= value < float("inf"):
-            raise UsageError(f"job {job.id!r}: {field} is {value}", hint=hint, field=field)
-    if not job.id:
-        raise UsageError("a job needs an id", hint=hint, field="id")
+        _check_amount(job, field, value)
     if gang.num < 1:
-        raise UsageError(f"job {job.id!r}: {gang.num} processes", hint=hint, field="num")
+        raise UsageError(f"job {job.id!r}: {gang.num} processes", hint=HINT, field="num")
     if not 1 <= shape.milli <= WHOLE:
-        raise UsageError(f"job {job.id!r}: milli {shape.milli} is not 1..{WHOLE}", hint=hint, field="milli")
-    if not 1 <= job.priority <= 9:
-        raise UsageError(f"job {job.id!r}: priority {job.priority} is not 1..9", hint=hint, field="priority")
+        raise UsageError(f"job {job.id!r}: milli {shape.milli} is not 1..{WHOLE}", hint=HINT, field="milli")
     _check_slices(job)
     known = set(state.chips)
     if shape.num_devices and shape.chips and not known & set(shape.chips):
@@ -215,6 +212,19 @@ def check_job(job: Job, state: State, tree: QuotaTree) -> None:
     if gang.total_milli > state.total_milli:
         words = f"job {job.id!r}: {gang.total_milli / WHOLE:g} devices of {state.total_milli / WHOLE:g} there are"
         raise UsageError(words, hint="roadbed nodes", field="num")
+    check_wishes(job, tree)
+
+
+def check_wishes(job: Job, tree: QuotaTree) -> None:
+    """As check_job, of all but the gang: what is left to check of a job whose like there was."""
+    if not job.id:
+        raise UsageError("a job needs an id", hint=HINT, field="id")
+    _check_amount(job, "duration_s", job.duration_s)
+    _check_amount(job, "checkpoint_s", job.checkpoint_s)
+    _check_amount(job, "grace_s", job.grace_s)
+    _check_amount(job, "min_run_s", job.min_run_s)
+    if not 1 <= job.priority <= 9:
+        raise UsageError(f"job {job.id!r}: priority {job.priority} is not 1..9", hint=HINT, field="priority")
     if job.quota not in tree.nodes:
         words = f"job {job.id!r}: there is no quota {job.quota!r}; there is {', '.join(sorted(tree.nodes))}"
         raise UsageError(words, hint="roadbed quota", field="quota")
@@ -224,16 +234,21 @@ def check_job(job: Job, state: State, tree: QuotaTree) -> None:
         raise UsageError(words, hint="roadbed quota", field="quota")
 
 
+def _check_amount(job: Job, field: str, value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise UsageError(f"job {job.id!r}: {field} is {value}", hint=HINT, field=field)
+
+
 def _check_slices(job: Job) -> None:
     gang = job.gang
     try:
         unit = units(gang)
     except ValueError as error:
-        raise UsageError(f"job {job.id!r}: {error}", hint="roadbed schema task", field="slices") from error
+        raise UsageError(f"job {job.id!r}: {error}", hint=HINT, field="slices") from error
     for size in unit.values():
         if gang.num % size:
             words = f"job {job.id!r}: {gang.num} processes are not whole slices of {size}"
-            raise UsageError(words, hint="roadbed schema task", field="slices")
+            raise UsageError(words, hint=HINT, field="slices")
 
 
 def _seq(waiter: Waiter) -> int:
