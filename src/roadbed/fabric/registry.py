@@ -12,7 +12,7 @@ import msgspec
 
 from roadbed.errors import NotFoundError, UsageError
 from roadbed.fabric.base import Fabric
-from roadbed.fabric.topology import dcn_plus, hpn7
+from roadbed.fabric.topology import dcn_plus, fat_tree, hpn7, rail_only, server16, single_tor, spectrum_x
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -27,6 +27,13 @@ class Family(msgspec.Struct, frozen=True):
 FAMILIES: dict[str, Family] = {
     "hpn7": Family(hpn7.Hpn7, hpn7.build, "8 rails, dual ToR, dual plane; 15,360 GPUs a pod, 15:1 above"),
     "dcn_plus": Family(dcn_plus.DcnPlus, dcn_plus.build, "3 tiers at 1:1, dual ToR, no rails; 512 GPUs a pod"),
+    "single_tor": Family(single_tor.SingleTor, single_tor.build, "DCN+ with one ToR a segment, 400G to each card"),
+    "rail_only": Family(
+        rail_only.RailOnly, rail_only.build, "16 planes in two tiers; only same-rail traffic; 122,880 GPUs"
+    ),
+    "fat_tree": Family(fat_tree.FatTree, fat_tree.build, "k-port switches in three tiers at 1:1"),
+    "spectrum_x": Family(spectrum_x.SpectrumX, spectrum_x.build, "8 rails, single ToR, one spine at 1:1; 4,096 GPUs"),
+    "server16": Family(server16.Server16, server16.build, "hpn7 of 16-accelerator servers, two to a card"),
 }
 
 
@@ -46,8 +53,6 @@ def build(name: str, *, gpus: int | None = None, **parameters: Any) -> Fabric:
                 field=given,
             )
     if gpus is not None:
-        if gpus < 1:
-            raise UsageError(f"a network of {gpus} GPUs can't be built", hint="--gpus 448", field="gpus")
         parameters["gpus"] = gpus
     counts = {}
     for given, value in parameters.items():
@@ -56,6 +61,8 @@ def build(name: str, *, gpus: int | None = None, **parameters: Any) -> Fabric:
         except msgspec.ValidationError as error:
             text = str(error).partition(" - at")[0]
             raise UsageError(f"{name}: {given}={value}: {text[:1].lower()}{text[1:]}", field=given) from error
+    if gpus is not None and counts["gpus"] < 1:
+        raise UsageError(f"a network of {gpus} GPUs can't be built", hint="--gpus 448", field="gpus")
     return family.make(family.counts(**counts))
 
 

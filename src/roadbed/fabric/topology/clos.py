@@ -81,6 +81,7 @@ def build(shape: Shape) -> Fabric:
             dual_tor=shape.tors_per_group > 1,
             dual_plane=shape.tors_per_group > 1 and shape.reach != "pod",
             rail_optimised=shape.rail_optimised,
+            rail_only=shape.reach == "rail",
             scale_up_routes=bool(shape.gpus_per_server > 1),
             core_by_port=shape.core_by_port,
         ),
