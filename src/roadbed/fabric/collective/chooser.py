@@ -1,6 +1,7 @@
 """Which algorithm, which rank order: prices every one that fits and says why the best one wins."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -11,6 +12,9 @@ from roadbed.fabric.collective import exchange, hierarchical, ring, tree
 from roadbed.fabric.collective.base import OPS, Op, Ranks, Traffic, ranks_of
 from roadbed.fabric.collective.run import Job, PathOptions, Priced, price, time_s
 
+Menu = Literal["nccl", "all"]
+"""What there is to choose from: the algorithms of NCCL 2.18, or also those a planner of its own could use."""
+MENUS: tuple[Menu, ...] = ("nccl", "all")
 Maker = Callable[[Fabric, Op, Ranks], Traffic]
 MAKERS: dict[str, Maker] = {
     "nvls": tree.nvls,
@@ -25,7 +29,7 @@ MAKERS: dict[str, Maker] = {
 """Algorithm → what it sends. `nvls` is `nvls_tree` on more than one server."""
 
 
-def algorithms(fabric: Fabric, op: Op, ranks: Ranks) -> list[str]:
+def algorithms(fabric: Fabric, op: Op, ranks: Ranks, menu: Menu = "nccl") -> list[str]:
     """Names of those that fit, the usual one first. flat_ring fits but is nobody's choice: it must be asked for."""
     if op not in OPS:
         raise UsageError(f"there is no collective {op!r}; there are {', '.join(OPS)}", field="op")
@@ -41,7 +45,7 @@ def algorithms(fabric: Fabric, op: Op, ranks: Ranks) -> list[str]:
         found.append("ring")
     if op in tree.TREE_OPS:
         found.append("tree")
-    if op in hierarchical.HIERARCHICAL_OPS and hierarchical.can_hierarchical(ranks):
+    if menu == "all" and op in hierarchical.HIERARCHICAL_OPS and hierarchical.can_hierarchical(ranks):
         found.append("hierarchical")
     return found
 
@@ -50,7 +54,7 @@ def traffic_of(fabric: Fabric, op: Op, ranks: Ranks, algorithm: str) -> Traffic:
     """What an algorithm sends; UsageError when there is no such one or it does not fit."""
     if algorithm == "flat_ring" and op in ring.RING_OPS:
         return ring.flat_ring(fabric, op, ranks)
-    fitting = algorithms(fabric, op, ranks)
+    fitting = algorithms(fabric, op, ranks, "all")
     if algorithm not in fitting:
         raise UsageError(
             f"{algorithm!r} does not do {op} on these ranks; {', '.join(fitting)} would", field="algorithm"
@@ -106,10 +110,11 @@ def price_all(
     options: PathOptions | None = None,
     health: Health | None = None,
     algorithm: str | None = None,
+    menu: Menu = "nccl",
 ) -> Ways:
     """Every algorithm that fits (or the one asked for), with all groups running at the same time."""
     ranks = [ranks_of(fabric, gpus) for gpus in groups]
-    names = [algorithm] if algorithm else algorithms(fabric, op, ranks[0])
+    names = [algorithm] if algorithm else algorithms(fabric, op, ranks[0], menu)
     ways, traffic = {}, {}
     for name in names:
         jobs = [Job(op, one, traffic_of(fabric, op, one, name)) for one in ranks]

@@ -32,7 +32,8 @@ def ring(fabric: Fabric, op: Op, ranks: Ranks) -> Traffic:
         ahead = np.roll(rails, -1, axis=0)
         src = np.repeat(rails.T.ravel(), channels)
         dst = np.repeat(ahead.T.ravel(), channels)
-        session = np.repeat(np.arange(width, dtype=np.int32), num_servers * channels)
+        channel = np.arange(width * channels, dtype=np.int32).reshape(width, 1, channels)
+        session = np.broadcast_to(channel, (width, num_servers, channels)).ravel()
     steps = _num_steps(op, ranks.num)
     net = steps * (num_servers / ranks.num if num_servers > 1 else 0.0)
     return Traffic(
@@ -40,7 +41,7 @@ def ring(fabric: Fabric, op: Op, ranks: Ranks) -> Traffic:
         src=src,
         dst=dst,
         session=session,
-        share=np.full(width if num_servers > 1 else 0, factor / (width * channels)),
+        share=np.full(width * channels if num_servers > 1 else 0, factor / (width * channels)),
         scale_up_share=factor if ranks.num > num_servers else 0.0,
         scale_up_efficiency=constants.SCALE_UP_EFFICIENCY * constants.RING_EFFICIENCY,
         latency_s=net * constants.RING_NET_STEP_S + (steps - net) * constants.RING_SCALE_UP_STEP_S,

@@ -24,7 +24,7 @@ from roadbed.fabric.base import Bools, Fabric, Floats, Health, Ints, LinkKind
 from roadbed.fabric.collective.base import BUS_FACTOR, MAX_BYTES, Op, Ranks, Traffic
 from roadbed.fabric.hashing import HashModel
 from roadbed.fabric.maxmin import Sessions, share
-from roadbed.fabric.paths import Paths, choose
+from roadbed.fabric.paths import Paths, Policy, choose
 from roadbed.fabric.routes import Routes
 
 
@@ -62,9 +62,8 @@ class Solution(msgspec.Struct, frozen=True):
 class PathOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How connections choose their way."""
 
-    policy: str = "ecmp"
-    """ecmp, disjoint, spray or planned."""
-    qps: int = 1
+    policy: Policy = "ecmp"
+    qps: int = 2
     """Queue pairs per connection; messages are cut evenly between them."""
     seed: int = 0
     hash: HashModel = HashModel()

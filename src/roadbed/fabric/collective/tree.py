@@ -52,9 +52,9 @@ def _depth(num_servers: int) -> int:
 def _edges(rails: Ints, op: Op) -> tuple[Ints, Ints, Ints]:
     """src, dst, session of every connection: all rails, both trees, both directions for all-reduce."""
     num_servers, width = rails.shape
-    child, parent, _ = both_trees(num_servers)
+    child, parent, tree = both_trees(num_servers)
     low, high = rails[child].T.ravel(), rails[parent].T.ravel()
-    session = np.repeat(np.arange(width, dtype=np.int32), len(child))
+    session = (2 * np.arange(width, dtype=np.int32)[:, None] + tree[None, :]).ravel()
     if op == "broadcast":
         return high, low, session
     return np.concatenate([low, high]), np.concatenate([high, low]), np.concatenate([session, session])
@@ -74,7 +74,7 @@ def tree(fabric: Fabric, op: Op, ranks: Ranks) -> Traffic:
         src=src,
         dst=dst,
         session=session,
-        share=np.full(width if num_servers > 1 else 0, 0.5 / width),
+        share=np.full(2 * width if num_servers > 1 else 0, 0.5 / width),
         scale_up_share=ways * (longest - 1) / longest,
         scale_up_efficiency=constants.SCALE_UP_EFFICIENCY * constants.RING_EFFICIENCY,
         latency_s=steps * constants.TREE_SCALE_UP_STEP_S + net * constants.TREE_NET_STEP_S,
@@ -105,7 +105,7 @@ def nvls(fabric: Fabric, op: Op, ranks: Ranks) -> Traffic:
         src=src,
         dst=dst,
         session=session,
-        share=np.full(width if num_servers > 1 else 0, 0.5 / width),
+        share=np.full(2 * width if num_servers > 1 else 0, 0.5 / width),
         scale_up_share=1 + 1 / fabric.gpus_per_server,
         scale_up_efficiency=constants.NVLS_EFFICIENCY,
         latency_s=constants.NVLS_STEP_S + net * constants.TREE_NET_STEP_S,
