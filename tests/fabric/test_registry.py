@@ -49,9 +49,10 @@ def test_values_out_of_range_are_named(given: dict[str, str], words: str) -> Non
         build("hpn7", gpus=16, **given)
 
 
-def test_no_gpus_is_no_network() -> None:
-    with pytest.raises(UsageError, match="0 GPUs"):
-        build("hpn7", gpus=0)
+def test_no_gpus_are_the_full_size() -> None:
+    assert build("spectrum_x", gpus=0).num_gpus == build("spectrum_x").num_gpus == 4_096
+    with pytest.raises(UsageError, match="gpus=-1"):
+        build("hpn7", gpus=-1)
 
 
 @pytest.mark.parametrize("given", [{"gpus": 1 << 21}, {"pods": 1 << 20}, {"gpus": 16, "aggs_per_plane": 1 << 20}])

@@ -38,7 +38,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def build(name: str, *, gpus: int | None = None, **parameters: Any) -> Fabric:
-    """The network of that name: of its full size, or the smallest part of it that holds `gpus` in whole servers.
+    """The network of that name: at its full size, or the smallest part that holds `gpus` (if not 0) in whole servers.
 
     Parameters are the fields of the family's struct, as values or as text. UsageError names a parameter that does not
     exist or does not fit; NotFoundError a network that does not.
@@ -61,8 +61,6 @@ def build(name: str, *, gpus: int | None = None, **parameters: Any) -> Fabric:
         except msgspec.ValidationError as error:
             text = str(error).partition(" - at")[0]
             raise UsageError(f"{name}: {given}={value}: {text[:1].lower()}{text[1:]}", field=given) from error
-    if gpus is not None and counts["gpus"] < 1:
-        raise UsageError(f"a network of {gpus} GPUs can't be built", hint="--gpus 448", field="gpus")
     return family.make(family.counts(**counts))
 
 
