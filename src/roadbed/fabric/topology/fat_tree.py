@@ -19,7 +19,7 @@ from roadbed.fabric.topology.sizing import Count, Gbps, Maybe, check_num_gpus
 class FatTree(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Counts of a fat tree."""
 
-    k: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
+    k: Annotated[int, msgspec.Meta(ge=0, le=200)] = 0
     """Ports of every switch, even. 0 = the smallest that holds the GPUs; 16 where gpus is 0 too."""
     gpus: Maybe = 0
     """0 = as many as k holds in whole servers. All switches are built, whoever uses them."""
