@@ -119,6 +119,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
             policy=self.paths or base.policy,
             qps=self.qps or base.qps,
             seed=self.seed,
+            draws=base.draws if (self.paths or base.policy) == "ecmp" else 1,
             hash=HashModel(seed_per=self.hashing) if self.hashing else base.hash,
         )
 

@@ -12,7 +12,7 @@ from roadbed.cli.fabric_base import fabric_options, load_fabric, read_text
 from roadbed.cli.fabric_load import Load, human_size, human_time, load_options
 from roadbed.errors import UsageError
 from roadbed.fabric.step.model import MODELS, find_model
-from roadbed.fabric.step.parallel import Parallel
+from roadbed.fabric.step.parallel import usual_cut
 from roadbed.fabric.step.run import MATMUL_EFFICIENCY, Exposed, Step, run_step
 from roadbed.fabric.step.simai import parse_workload
 from roadbed.fabric.step.workload import WorkloadStep, run_workload
@@ -24,13 +24,13 @@ Count = click.IntRange(1, 1 << 20)
 @fabric_options
 @click.option("--workload", type=click.Path(path_type=Path), help="A SimAI workload file; it says how many GPUs.")
 @click.option("--model", help=f"One of {', '.join(MODELS)}.")
-@click.option("--tp", type=Count, default=8, show_default=True, help="Tensor-parallel ranks.")
-@click.option("--pp", type=Count, default=1, show_default=True, help="Pipeline stages.")
-@click.option("--cp", type=Count, default=1, show_default=True, help="Context-parallel ranks.")
-@click.option("--ep", type=Count, default=1, show_default=True, help="Expert-parallel ranks.")
+@click.option("--tp", type=Count, help="Tensor-parallel ranks. Default: what is usual for the model.")
+@click.option("--pp", type=Count, help="Pipeline stages. Default: what is usual for the model.")
+@click.option("--cp", type=Count, help="Context-parallel ranks.")
+@click.option("--ep", type=Count, help="Expert-parallel ranks.")
 @click.option("--micro-batch", type=Count, default=1, show_default=True, help="Samples of a micro-batch.")
 @click.option("--global-batch", type=Count, help="Samples of a step.")
-@click.option("--zero", type=click.IntRange(0, 3), default=1, show_default=True, help="ZeRO stage.")
+@click.option("--zero", type=click.IntRange(0, 3), default=0, show_default=True, help="ZeRO stage.")
 @click.option("--virtual", type=Count, default=1, show_default=True, help="Model chunks per pipeline stage.")
 @click.option("--recompute", is_flag=True, help="Compute activations again in the backward pass.")
 @click.option("--efficiency", type=click.FloatRange(0, 1, min_open=True), default=MATMUL_EFFICIENCY, show_default=True,
@@ -76,7 +76,7 @@ def command(
     if parsed:
         step = run_workload(network, parsed, jobs, options, health)
     else:
-        parallel = Parallel(global_batch=batch, **cut)
+        parallel = usual_cut(model or "", global_batch=batch, **cut)
         step = run_step(network, find_model(model or ""), parallel, jobs, options, health, efficiency=efficiency)
     if as_json:
         print_json(msgspec.to_builtins(step))

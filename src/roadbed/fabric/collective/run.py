@@ -66,6 +66,8 @@ class PathOptions(msgspec.Struct, frozen=True, kw_only=True):
     qps: int = 2
     """Queue pairs per connection; messages are cut evenly between them."""
     seed: int = 0
+    draws: int = 1
+    """Sets of source ports to average over."""
     hash: HashModel = HashModel()
     weights: tuple[float, ...] = ()
     """Per job: its intensity, for `planned`."""
@@ -92,6 +94,10 @@ def price(
 ) -> Solution:
     """Prices jobs that run at the same time, in order. Raises UsageError when ranks can't reach each other."""
     chosen = options or PathOptions()
+    if chosen.draws > 1:
+        one = msgspec.structs.replace(chosen, draws=1)
+        drawn = [price(fabric, jobs, _seeded(one, at), health) for at in range(chosen.draws)]
+        return _mean(drawn)
     state = health or Health.of(fabric)
     paths, owner = _paths(fabric, state, jobs, chosen)
     sessions, session_job, per_byte = _sessions(fabric, jobs, paths, owner, chosen.qps)
@@ -114,6 +120,23 @@ def price(
         )
     entry = np.repeat(per_byte, np.diff(sessions.start)) * sessions.count
     return Solution(out, _sum_by(sessions.link, entry, fabric), _sum_by(sessions.link, sessions.count, fabric))
+
+
+def _seeded(options: PathOptions, draw: int) -> PathOptions:
+    return msgspec.structs.replace(options, seed=options.seed + draw)
+
+
+def _mean(drawn: list[Solution]) -> Solution:
+    """Mean times of several draws; loads and bottlenecks are the first one's."""
+    jobs = [
+        msgspec.structs.replace(
+            drawn[0].jobs[at],
+            net_s_per_byte=sum(one.jobs[at].net_s_per_byte for one in drawn) / len(drawn),
+            latency_s=sum(one.jobs[at].latency_s for one in drawn) / len(drawn),
+        )
+        for at in range(len(drawn[0].jobs))
+    ]
+    return Solution(jobs, drawn[0].link_bytes, drawn[0].members)
 
 
 def goodput(fabric: Fabric, health: Health) -> Floats:

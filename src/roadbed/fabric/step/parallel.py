@@ -28,11 +28,26 @@ class Parallel(msgspec.Struct, frozen=True, kw_only=True):
     """Tensor groups gather and scatter activations instead of all-reducing them: the same bytes, less memory."""
     virtual: int = 1
     """Model chunks per pipeline stage (interleaved schedule)."""
-    zero: int = 1
+    zero: int = 0
     """0: gradients are all-reduced. 1 and 2: reduce-scattered, and parameters gathered once a step. 3: parameters
     gathered for every pass."""
     recompute: bool = False
     """Activations are computed again in the backward pass."""
+
+
+_USUAL = {
+    "gpt3-13b": (2, 1, 1), "gpt3-22b": (4, 1, 1), "gpt3-175b": (8, 8, 1), "llama-13b": (2, 1, 1), "llama-65b": (8, 2, 1),
+    "llama2-70b": (8, 2, 1), "llama3-405b": (8, 18, 1), "mixtral-8x7b": (2, 1, 8), "qwen2.5-14b": (2, 1, 1),
+    "qwen2.5-32b": (8, 1, 1), "qwen2.5-72b": (8, 2, 1),
+}  # fmt: skip
+"""Model → tp, pp, ep. After SimAI's suite of workloads (AICB); Llama 3 405B with 18 stages, for 126 layers divide so."""
+
+
+def usual_cut(model: str, **given: int | bool | None) -> Parallel:
+    """How a model is usually cut, with what is given instead (None: not given)."""
+    tp, pp, ep = _USUAL.get(model.casefold(), (1, 1, 1))
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return msgspec.convert({"tp": tp, "pp": pp, "ep": ep, **chosen}, Parallel)
 
 
 class Groups(msgspec.Struct, frozen=True):
