@@ -40,3 +40,14 @@ NUM_P2P_PEERS = 8
 # connections -----------------------------------------------------------------------------------------------------
 CHANNELS_PER_NIC = 2
 """NCCL doubles the channels its search found (one per card): two rings, or the two trees, each with half the data."""
+
+# congestion and failures --------------------------------------------------------------------------------------------
+CONGESTION_REACTION_S = 6e-6
+"""How long senders overrun a full port: one round trip of a path of six links at NIC_LATENCY_S, before which no ECN
+mark can be back. A lower bound: DCQCN takes several such rounds. Queue estimates are proportional to it."""
+CONVERGENCE_S = 0.5
+"""From a broken link to traffic on another way. Estimate: 100 ms of the bond's link monitor (Linux miimon=100), then
+withdrawal of the /32 by BGP through two tiers and the tables of their switches at some 100 ms each."""
+RDMA_GIVES_UP_S = 7 * 4.096e-6 * 2**20
+"""A queue pair without acknowledgement fails after 7 retries of 4.096 µs × 2^timeout (InfiniBand specification
+9.7.6.1.3); NCCL's defaults are NCCL_IB_TIMEOUT=20, NCCL_IB_RETRY_CNT=7: 30 s. After that the job is gone."""
