@@ -53,7 +53,8 @@ def test_two_trees_on_an_ideal_network_are_theory():
 def test_inside_one_server_nothing_crosses_the_network():
     fabric = flat(1, 8)
     one = priced(fabric, "allreduce", range(8), "nvls")
-    assert one.net_s_per_byte == 0.0 and one.bottleneck == -1
+    assert one.net_s_per_byte == 0.0
+    assert one.bottleneck == -1
     assert one.kernel_s_per_byte == pytest.approx(1.125 / (200e9 * constants.NVLS_EFFICIENCY), rel=1e-9)
     large = busbw("allreduce", 8, 1e12, time_s(one, 1e12))
     assert large / 1e9 == pytest.approx(215, rel=0.03), "SimAI's figure for 8 × H800"
@@ -99,7 +100,8 @@ def test_no_link_carries_more_than_it_can(op, servers, width, seed, policy):
             fabric, [Job(op, ranks, traffic_of(fabric, op, ranks, algorithm))], PathOptions(policy=policy, seed=seed)
         )
         one = solution.jobs[0]
-        assert one.net_s_per_byte >= 0 and math.isfinite(one.net_s_per_byte)
+        assert one.net_s_per_byte >= 0
+        assert math.isfinite(one.net_s_per_byte)
         room = goodput(fabric, Health.of(fabric)) * one.net_s_per_byte
         assert (solution.link_bytes <= room * (1 + 1e-6) + 1e-12).all()
 
