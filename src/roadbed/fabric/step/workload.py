@@ -68,7 +68,7 @@ class _Prices:
         self._solved: dict[tuple[Op, Dimension], dict[str, Solution]] = {}
 
     def num_ranks(self, dimension: Dimension) -> int:
-        return self._jobs[0][dimension].shape[1]
+        return int(self._jobs[0][dimension].shape[1])
 
     def best(self, op: Op, dimension: Dimension, size: float) -> tuple[float, str, float]:
         """Seconds, algorithm, and bytes up from the ToRs, for one message of every group at once."""
