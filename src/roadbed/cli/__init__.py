@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "usage": "Who used what, and what it cost.",
     "bench": "Measure a service: open loop, percentiles, SLO attainment.",
     "twin": "Replay a trace on modelled machines, policies side by side.",
+    "fabric": "Plan, check, load and break a training network.",
     "schema": "JSON Schema of the files you write.",
     "doctor": "Check this machine, with a fix per line.",
 }
@@ -40,7 +41,7 @@ GROUPS = {
     "Work": ("apply", "ps", "logs", "explain", "scale", "stop"),
     "Pool": ("queue", "quota", "nodes", "cordon"),
     "Use": ("chat", "models", "keys", "usage", "bench", "schema"),
-    "Try": ("twin",),
+    "Try": ("twin", "fabric"),
 }
 HIDDEN = {"_control": "roadbed.cli.control_process"}
 

@@ -18,7 +18,7 @@ import msgspec
 from roadbed.errors import NotFoundError, SpecError, UsageError
 from roadbed.fabric import registry, simai
 from roadbed.fabric.base import Fabric
-from roadbed.fabric.topology import custom
+from roadbed.fabric.topology import custom, custom_text
 from roadbed.spec.document import Document, DocumentError, read_documents
 
 _SIMAI = re.compile(r"\s*\d+[ \t]+\d+[ \t]+\d+[ \t]+\d+[ \t]+\d+([ \t]+\S+)?[ \t]*\r?\n")
@@ -53,13 +53,9 @@ def read(text: str, source: str, *, gpus: int | None = None, settings: Mapping[s
 
 
 def write(fabric: Fabric) -> str:
-    """The recipe that builds a fabric of a family again. UsageError for one that no family built."""
+    """The text that builds a fabric again: counts where a family built it, else rules (`custom_text`)."""
     if fabric.name not in registry.FAMILIES:
-        raise UsageError(
-            f"{fabric.name} is no family of networks: it has no recipe",
-            hint="roadbed fabric export --format simai",
-            field="fabric",
-        )
+        return custom_text.write(fabric)
     usual = msgspec.to_builtins(registry.FAMILIES[fabric.name].counts())
     asked = {key: given for key, given in fabric.parameters.items() if given != usual[key] or key == "gpus"}
     lines = [f"fabric: {fabric.name}", *(f"{key}: {json.dumps(given)}" for key, given in asked.items())]
