@@ -3,7 +3,8 @@
 Queueing: three windows of the trace, all virtual clusters as quotas, machines for a load of 0.9; mean and p99 queue
 time and JCT of `roadbed` against one FIFO line and against fair shares without backfill, as ratios (theirs ÷ ours).
 Loaning: training beside a service of equal size whose load follows a day of image-generation requests; a static
-partition against loans. Speed: all 82,247 jobs, end to end, on one core.
+partition against loans, for several loads of the machines that are training's own: what a loan is worth depends on how
+much there is to wait for. Speed: all 82,247 jobs, end to end, on one core.
 
     python -m bench.twin_jobs DATA [--parts queueing,loans,speed] [--save]
 """
@@ -28,7 +29,9 @@ from roadbed.twin.trace import TraceJob, read_trace, window
 LOAD, PER_NODE = 0.9, 8
 WINDOWS = ((20.0, 14.0), (40.0, 14.0), (60.0, 14.0))
 """(first day, days): each begins on an empty cluster."""
-POLICIES = ("roadbed", "easy", "fair", "fifo")
+LOADS = (0.9, 1.0, 1.1, 1.2)
+"""Work ÷ (own machines × the days in which jobs arrive). Some is done after that, so fewer devices are `busy`."""
+POLICIES = ("roadbed", "defrag", "easy", "fair", "fifo")
 SETTINGS = Settings()
 
 
@@ -40,11 +43,11 @@ def replay(shared: Mapping[str, Any], run: tuple[str, tuple[float, float]]) -> J
     return msgspec.structs.replace(row, cpu_s=time.process_time() - began_s)
 
 
-def lend(shared: Mapping[str, Any], run: tuple[str, tuple[float, float]]) -> LoansRow:
-    arrangement, (from_day, days) = run
+def lend(shared: Mapping[str, Any], run: tuple[str, tuple[float, float], float]) -> LoansRow:
+    arrangement, (from_day, days), load = run
     jobs: list[TraceJob] = window(shared["jobs"], from_day, days)
-    num = len(sized(jobs, LOAD, PER_NODE))
-    nodes = sized(jobs, LOAD, PER_NODE, num_extra=num)
+    num = len(sized(jobs, load, PER_NODE))
+    nodes = sized(jobs, load, PER_NODE, num_extra=num)
     spec = ServiceSpec(peak=num * PER_NODE)
     return run_loans(jobs, nodes, shared["curve"], spec, arrangement, int(from_day), SETTINGS)
 
@@ -72,17 +75,21 @@ def queueing(jobs: list[TraceJob]) -> list[dict[str, Any]]:
 
 
 def loaning(jobs: list[TraceJob], curve: list[float]) -> list[dict[str, Any]]:
-    runs = [(name, each) for each in WINDOWS for name in ARRANGEMENTS]
-    rows = run_all(lend, {"jobs": jobs, "curve": curve}, runs)
+    pairs = [(each, load) for each in WINDOWS for load in LOADS]
+    rows = run_all(lend, {"jobs": jobs, "curve": curve}, [(name, *pair) for pair in pairs for name in ARRANGEMENTS])
     found = []
-    for at, (from_day, days) in enumerate(WINDOWS):
+    for at, ((from_day, days), load) in enumerate(pairs):
         static, loans = rows[2 * at], rows[2 * at + 1]
+        alone_s = static.figures.jct_s.mean - static.figures.queue_s.mean  # what it would be if nobody ever waited
         for row in (static, loans):
             found.append(
                 {
-                    "kind": "loans", "from_day": from_day, "days": days, "policy": row.arrangement, **_figures(row),
+                    "kind": "loans", "from_day": from_day, "days": days, "load": load, "policy": row.arrangement,
+                    **_figures(row),
+                    "busy": round(2 * row.figures.allocation, 3),  # of training's own machines, half of all
                     "queue_ratio": _ratio(static.figures.queue_s.mean, row.figures.queue_s.mean),
                     "jct_ratio": _ratio(static.figures.jct_s.mean, row.figures.jct_s.mean),
+                    "jct_ratio_possible": _ratio(static.figures.jct_s.mean, alone_s),
                     "slo_violations_percent": round(100 * row.violations, 4), "num_returns": row.num_returns,
                 }
             )  # fmt: skip

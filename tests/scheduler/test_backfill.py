@@ -48,16 +48,20 @@ class TestReserve:
         assert start is not None
         assert start[0] == 110.0  # 30 s late: as long again
 
-    @given(st.lists(st.tuples(st.integers(1, 8), st.integers(2, 900)), min_size=1, max_size=12), st.integers(1, 8))
+    @given(
+        st.lists(st.tuples(st.integers(1, 8), st.integers(2, 900)), min_size=1, max_size=12),
+        st.integers(1, 8),
+        st.integers(1, 2),
+    )
     @settings(max_examples=60, deadline=None)
-    def test_it_is_the_earliest_of_the_ends(self, jobs: list[tuple[int, int]], size: int) -> None:
+    def test_it_is_the_earliest_of_the_ends(self, jobs: list[tuple[int, int]], size: int, num: int) -> None:
         """As an oracle that gives back one job after another, without bisection."""
         edge = Edge(scheduler(nodes(2)))
         for at, (devices, runs_s) in enumerate(jobs):
             edge.submit(0.0, job(f"j{at}", devices, duration_s=float(runs_s)))
         made = edge.scheduler
         pool = made.pool
-        gang = job("wanted", size).gang
+        gang = job("wanted", size, num).gang
         expected = None
         mark = pool.state.mark()
         for end_s, _, id_ in [(1.0, 0, ""), *pool.book.upcoming(1.0)]:

@@ -101,6 +101,11 @@ def test_expected_ends() -> None:
         made.durations.learn("default", 1000, 50.0)
     assert made.remaining_s(waiter("c")) == 50.0
     assert made.remaining_s(waiter("d", duration_s=70.0)) == 70.0
+    again = waiter("e")
+    again.saved_s = 30.0
+    assert made.remaining_s(again) == 20.0
+    again.saved_s = 400.0  # longer than any of its like ran: as long again, and not a second
+    assert made.remaining_s(again) == 400.0
 
 
 @given(

@@ -16,6 +16,14 @@ def node_of(edge: Edge, id_: str) -> str:
     return state.nodes[edge.scheduler.pool.book.runs[id_].placement.slots[0].node].name
 
 
+def test_a_job_may_look_for_room_in_vain_for_ever() -> None:
+    edge = edge_of(1, defrag_moves=1, retry_s=1.0)
+    edge.submit(0.0, job("runs", 8, preemptible=False), job("waits", 8))
+    for at in range(1, 1200):
+        assert edge.decide(at * 30.0) == []
+    assert edge.scheduler.pool.waiting["waits"].try_at_s == 1199 * 30.0 + 20.0  # not looked for any less often
+
+
 class TestNodes:
     def test_a_lost_node_stops_whole_gangs_at_once(self) -> None:
         edge = edge_of(2, slow=True)

@@ -23,6 +23,8 @@ def test_every_name_makes_a_sound_tree(name: str) -> None:
 def test_what_sets_them_apart() -> None:
     assert make_queueing("roadbed").config.preempt
     assert not make_queueing("easy").config.preempt
+    assert not make_queueing("roadbed").config.defrag_moves
+    assert make_queueing("defrag").config.defrag_moves
     assert make_queueing("fair").quota["backfill"] == "off"
     assert make_queueing("easy/fgd").placement == "fgd"
     assert make_queueing("easy").placement == "roadbed"

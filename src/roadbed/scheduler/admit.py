@@ -74,11 +74,13 @@ class Admission:
         made = True
         while made:  # who has a reservation of its own now heeds fewer of the others
             made = self._reserve(queue, now)
-            for bucket in self._preferred(queue, now):
+            buckets = self._preferred(queue, now)
+            ahead = [each.kind for each in queue.first(now, self._num_reserved(queue, now))] if buckets else []
+            for bucket in buckets:
                 start = self._try(queue, bucket, now)
                 if start is not None:
                     return start
-                made |= self._reserve(queue, now)
+                made |= bucket.kind in ahead and self._reserve(queue, now)
                 if queue.is_firm(-queue.place(bucket.waiters[0], now)[0]):
                     return None
         return None

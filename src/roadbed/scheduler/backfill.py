@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from roadbed.scheduler.base import Gang, Placement, Shape
+from roadbed.scheduler.base import WHOLE, Gang, Placement, Shape
 from roadbed.scheduler.book import Book, Run, Taken, hold
 from roadbed.scheduler.gang import Planner
 from roadbed.scheduler.state import State
@@ -53,7 +53,7 @@ def reserve(
 
     whole = state.mark()
     try:
-        # Not before enough is free in sum: those ends need no probe.
+        # Not before enough could be free: those ends need no probe.
         high = _enough(book, gang, leaving)
         low, step = max(0, high - 1), 1
         give(0, high)
@@ -89,7 +89,9 @@ def reserve(
 
 
 def _enough(book: Book, gang: Gang, leaving: Sequence[tuple[float, Run]]) -> int:
-    """How many must have ended before as much is free in sum, wherever, as the gang needs; a lower bound."""
+    """How many must have ended before the gang could fit, topology and reservations aside; a lower bound."""
+    if gang.shape.num_devices and gang.shape.milli == WHOLE:
+        return _enough_whole(book.state, gang, leaving)
     devices = bool(gang.total_milli)
     need = gang.total_milli if devices else gang.num * gang.shape.cpu_milli
     free = int(book.state.left.sum() if devices else book.state.cpu_left.sum())
@@ -98,6 +100,23 @@ def _enough(book: Book, gang: Gang, leaving: Sequence[tuple[float, Run]]) -> int
             return count
         shape = run.job.gang.shape
         free += len(run.held) * (shape.total_milli if devices else shape.cpu_milli)
+    return len(leaving)
+
+
+def _enough_whole(state: State, gang: Gang, leaving: Sequence[tuple[float, Run]]) -> int:
+    """As _enough, node by node: whole devices of different nodes do not add up."""
+    if not state.lacks_devices(gang.shape, gang.num):
+        return 0
+    each, whole = gang.shape.num_devices, state.whole
+    freed: dict[int, int] = {}
+    room = sum(num * (free // each) for free, num in enumerate(state.num_with))
+    for count, (_, run) in enumerate(leaving, 1):
+        for slot in run.held:
+            before = freed.get(slot.node, whole[slot.node])
+            after = freed[slot.node] = before + len(slot.devices)
+            room += after // each - before // each
+        if room >= gang.num:
+            return count
     return len(leaving)
 
 

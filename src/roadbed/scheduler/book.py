@@ -159,7 +159,7 @@ class Book:
     def remaining_s(self, waiter: Waiter) -> float:
         """How long a waiting job would run, by its declaration or by what its like did."""
         job = waiter.job
-        whole = job.duration_s or self.durations.quantile(job.quota, job.gang.total_milli, 0.75)
+        whole = job.duration_s or self.durations.quantile(job.quota, job.gang.total_milli, 0.75, waiter.saved_s)
         return max(1.0, whole - waiter.saved_s)
 
     def expect_overdue(self, now: float) -> None:
@@ -304,15 +304,15 @@ class Book:
 def hold(state: State, slots: Iterable[Slot], shape: Shape, into: list[Taken]) -> None:
     """Takes what is free now of the slots — some devices, part of the CPU — so that nobody else does."""
     for slot in slots:
-        row = state.left[slot.node]
+        row = state.left[slot.node].tolist()
         by_size: dict[int, list[int]] = {}
         for device in slot.devices:
-            size = min(int(row[device]), shape.milli)
+            size = min(row[device], shape.milli)
             if size:
                 by_size.setdefault(size, []).append(device)
         cpu = min(int(state.cpu_left[slot.node]), shape.cpu_milli)
         memory = min(int(state.memory_left[slot.node]), shape.memory_mib)
-        parts = list(by_size.items()) or [(0, [])]
+        parts = list(by_size.items()) or ([(0, [])] if cpu or memory else [])
         for at, (size, devices) in enumerate(parts):
             part = Shape(
                 num_devices=len(devices),

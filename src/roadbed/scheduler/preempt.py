@@ -179,7 +179,7 @@ def _within(
                         _give(book, piece)
                         given.append(piece)
             at, pause = stop, 1 if stop < 16 else pause + 1 + pause // 4
-            if rules.admits(given):
+            if not state.lacks_devices(gang.shape, gang.num) and rules.admits(given):
                 plans += 1
                 placement = planner.plan(gang)
         if placement is None:

@@ -340,17 +340,14 @@ class QuotaTree:
     def _divide(self, nodes: Sequence[_Node], total: Sequence[int]) -> None:
         if not nodes or self._fair is None:
             return
-        parts = [
-            divide(
-                total[at],
-                [node.min[at] for node in nodes],
-                [node.max[at] for node in nodes],
-                [node.used[at] + node.wanted[at] for node in nodes],
-                [node.quota.weight for node in nodes],
-                [node.quota.lending for node in nodes],
-            )
-            for at in range(len(self.names))
-        ]
+        weights, lending = [node.quota.weight for node in nodes], [node.quota.lending for node in nodes]
+        parts = []
+        for at in range(len(self.names)):
+            mins, asked = [node.min[at] for node in nodes], [node.used[at] + node.wanted[at] for node in nodes]
+            if any(asked) or any(mins):
+                parts.append(divide(total[at], mins, [node.max[at] for node in nodes], asked, weights, lending))
+            else:  # nobody is promised any, nobody asks for any
+                parts.append(asked)
         for index, node in enumerate(nodes):
             mine = [part[index] for part in parts]
             self._fair[node.quota.name] = mine

@@ -20,6 +20,7 @@ from roadbed.scheduler.quota import Vector
 
 _HEADS = 4  # of each queue victims are looked for
 _PATIENCE = 20.0  # times retry_s: the longest pause between two searches for one job that found nobody
+_MANY = 16  # tries are not counted on from there
 _CHECK_S = 30.0  # between two looks at the forecasts
 
 
@@ -31,6 +32,7 @@ class Rules:
         self.pool = pool
         self.job = job
         self.amount = amount
+        self._at_all: dict[tuple[str, bool], bool] = {}  # may work of that quota, of lower priority or not, be asked
 
     def may(self, run: Run, all_of_it: bool) -> bool:
         """May this run be asked at all, given nobody else was?"""
@@ -38,7 +40,11 @@ class Rules:
             return False
         if run.job.quota == self.job.quota:
             return not all_of_it or run.job.priority < self.job.priority
-        return self._may_stop(run, None, None)
+        key = (run.job.quota, self.job.priority > run.job.priority)
+        known = self._at_all.get(key)
+        if known is None:
+            known = self._at_all[key] = self._may_stop(run, None, None)
+        return known
 
     def allows(self, piece: Piece, given: dict[str, list[int]]) -> bool:
         run = piece.run
@@ -135,16 +141,18 @@ class Relief:
             if not queue.num_waiting:
                 continue
             able: bool | None = None
-            for waiter in [each for each in queue.first(now, _HEADS) if now >= each.try_at_s]:
-                bucket = queue.bucket_of(waiter)
-                if pool.book.version not in (bucket.kind.refused_at, bucket.refused_at):
+            version = pool.book.version
+            for waiter in queue.first(now, _HEADS):
+                if now < waiter.try_at_s:
+                    continue
+                if waiter.kind.refused_at != version and queue.bucket_of(waiter).refused_at != version:
                     continue
                 if able is None:
                     able = self._anybody_could_leave(queue, now)
                 made = self._preempt(waiter, now) if able and pool.config.preempt else []
                 made = made or (self._defragment(waiter, now) if able else [])
                 # Where nobody could leave at all, time alone changes nothing: no reason to wake up for it (wake_s).
-                waiter.num_tries = 0 if made or not able else waiter.num_tries + 1
+                waiter.num_tries = 0 if made or not able else min(waiter.num_tries + 1, _MANY)
                 waiter.try_at_s = now + pool.config.retry_s * min(2.0 ** max(0, waiter.num_tries - 1), _PATIENCE)
                 found.extend(made)
         return found

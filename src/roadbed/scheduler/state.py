@@ -47,6 +47,7 @@ class State:
         self.chip = np.array([code[node.chip] for node in self.nodes], np.int64)
         self.schedulable = np.array([not node.cordoned for node in self.nodes], bool)
         self.used_by = np.zeros((num, 6), np.int32)
+        self._num: list[int] = self.num_devices.tolist()
         self.whole: list[int] = self.num_devices.tolist()  # free devices nobody has a part of, by node
         self.num_with = [0] * (width + 1)  # nodes with so many of them
         for each in self.whole:
@@ -79,7 +80,7 @@ class State:
     def take(self, slot: Slot, shape: Shape) -> None:
         """Gives a process its devices, CPU and memory. ValueError if they are not free: nothing is changed then."""
         node, milli = slot.node, shape.milli
-        row = self.left[node]
+        row = self.left[node].tolist()
         if len(slot.devices) != shape.num_devices or len(set(slot.devices)) != len(slot.devices):
             raise ValueError(f"{self.nodes[node].name}: {len(slot.devices)} devices for a shape of {shape.num_devices}")
         if self.cpu_left[node] < shape.cpu_milli or self.memory_left[node] < shape.memory_mib:
@@ -92,9 +93,9 @@ class State:
     def give(self, slot: Slot, shape: Shape) -> None:
         """Takes back what `take` gave. ValueError if it was not taken: a device never has more than 1000."""
         node, milli = slot.node, shape.milli
-        row = self.left[node]
+        row, num = self.left[node].tolist(), self._num[node]
         for device in slot.devices:
-            if row[device] + milli > WHOLE or not self.exists[node, device]:
+            if device >= num or row[device] + milli > WHOLE:
                 raise ValueError(f"{self.nodes[node].name}: device {device} was not given out")
         over_cpu = self.cpu_left[node] + shape.cpu_milli > self.cpu[node]
         if over_cpu or self.memory_left[node] + shape.memory_mib > self.memory[node]:
@@ -155,17 +156,18 @@ class State:
     def _moved(self, sign: int, slot: Slot, shape: Shape) -> None:
         node, devices = slot.node, slot.devices
         if devices:
-            row, milli = self.left[node], sign * shape.milli
+            row, after = self.left[node], 0 if sign > 0 else WHOLE
             if shape.milli == WHOLE:
                 num = -sign * len(devices)
                 for device in devices:
-                    row[device] -= milli
+                    row[device] = after
             else:
                 num = 0
                 for device in devices:
                     before = int(row[device])
-                    row[device] = before - milli
-                    num += (before - milli == WHOLE) - (before == WHOLE)
+                    after = before - sign * shape.milli
+                    row[device] = after
+                    num += (after == WHOLE) - (before == WHOLE)
             if num:
                 whole = self.whole[node]
                 self.num_with[whole] -= 1

@@ -6,6 +6,7 @@
     easy          as fair, with backfill around one reservation per quota
     conservative  as fair, with backfill around several
     roadbed       guarantees are taken back, backfill, ageing: the default of a real cluster
+    defrag        as roadbed, and a few jobs with checkpoints move where that gives a waiting gang its place
 
 `name/placement` puts another placement policy under it, such as `fifo/bestfit`; alone it is `roadbed`, for all alike,
 so that queueing is compared with queueing.
@@ -21,6 +22,7 @@ from roadbed.scheduler.pool import Config
 from roadbed.scheduler.quota import Quota
 
 _FAIR: dict[str, Any] = {"strategy": "fifo", "backfill": "off"}
+_TAKING_BACK: dict[str, Any] = {"strategy": "intelligent", "backfill": "easy", "preempt_siblings": True}
 _RULES: dict[str, tuple[bool, dict[str, Any], Config]] = {
     # one line for all, the quotas' switches, the scheduler's
     "fifo": (True, _FAIR, Config(preempt=False)),
@@ -28,7 +30,8 @@ _RULES: dict[str, tuple[bool, dict[str, Any], Config]] = {
     "traverse": (False, {"strategy": "traverse", "backfill": "off"}, Config(preempt=False)),
     "easy": (False, {"strategy": "fifo", "backfill": "easy"}, Config(preempt=False)),
     "conservative": (False, {"strategy": "fifo", "backfill": "conservative"}, Config(preempt=False)),
-    "roadbed": (False, {"strategy": "intelligent", "backfill": "easy", "preempt_siblings": True}, Config()),
+    "roadbed": (False, _TAKING_BACK, Config()),
+    "defrag": (False, _TAKING_BACK, Config(defrag_moves=8, defrag_cost_device_s=8 * 3600.0)),
 }
 ONE_LINE = "all"
 QUEUEING_NAMES: tuple[str, ...] = tuple(_RULES)
