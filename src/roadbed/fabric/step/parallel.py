@@ -36,11 +36,12 @@ class Parallel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _USUAL = {
-    "gpt3-13b": (2, 1, 1), "gpt3-22b": (4, 1, 1), "gpt3-175b": (8, 8, 1), "llama-13b": (2, 1, 1), "llama-65b": (8, 2, 1),
-    "llama2-70b": (8, 2, 1), "llama3-405b": (8, 18, 1), "mixtral-8x7b": (2, 1, 8), "qwen2.5-14b": (2, 1, 1),
+    "gpt3-13b": (2, 1, 1), "gpt3-22b": (4, 1, 1), "gpt3-175b": (8, 8, 1), "llama-13b": (2, 1, 1),
+    "llama-65b": (8, 2, 1), "llama2-70b": (8, 2, 1), "llama3-405b": (8, 18, 1),
+    "mixtral-8x7b": (2, 1, 8), "qwen2.5-14b": (2, 1, 1),
     "qwen2.5-32b": (8, 1, 1), "qwen2.5-72b": (8, 2, 1),
 }  # fmt: skip
-"""Model → tp, pp, ep. After SimAI's suite of workloads (AICB); Llama 3 405B with 18 stages, for 126 layers divide so."""
+"""Model → tp, pp, ep. After SimAI's suite of workloads (AICB); Llama 3 405B with 18 stages, for its 126 layers."""
 
 
 def usual_cut(model: str, **given: int | bool | None) -> Parallel:
