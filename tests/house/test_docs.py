@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from roadbed.fabric import prices, recipe
 from roadbed.spec.load import load_config, load_text
 from roadbed.spec.schema import MODELS
 from tests.house.source import ROOT, rooms
@@ -44,7 +45,13 @@ def test_every_room_is_in_the_annotated_tree(room: str) -> None:
 
 @pytest.mark.parametrize(("page", "text"), blocks("yaml"))
 def test_yaml_blocks_are_valid(page: str, text: str, tmp_path: Path) -> None:
-    """A block with `kind:` is specs, another one is config.yaml."""
+    """A block with `kind:` is specs, one with `fabric:` a network, one with `usd:` prices, another one is config.yaml."""
+    if re.search(r"^fabric:", text, re.M):
+        assert recipe.read(text, page).num_gpus
+        return
+    if "usd:" in text:
+        assert prices.read(text, page)
+        return
     if re.search(r"\bkind:", text):
         assert load_text(text, page)
         return

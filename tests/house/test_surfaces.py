@@ -47,7 +47,7 @@ def test_every_command_says_what_its_options_do() -> None:
 
 
 def test_commands_with_data_speak_json() -> None:
-    talkers = {"roadbed", "roadbed down", "roadbed logs", "roadbed schema", "roadbed twin"}
+    talkers = {"roadbed", "roadbed down", "roadbed logs", "roadbed schema", "roadbed twin", "roadbed fabric"}
     """Help, talk only, text as it was written, JSON already."""
     silent = {
         context.command_path

@@ -55,6 +55,7 @@ def heat(share: float) -> str:
 def text(
     x: float, y: float, words: str, *, size: float = 12, fill: str = INK, anchor: str = "start", bold: bool = False
 ) -> str:
+    """Words at a point; anchor says which part of them stands there."""
     weight = " font-weight='600'" if bold else ""
     return (
         f"<text x='{x:.1f}' y='{y:.1f}' {FONT} font-size='{size:g}' fill='{fill}' text-anchor='{anchor}'{weight}>"
@@ -66,6 +67,7 @@ def rect(
     x: float, y: float, width: float, height: float, *, fill: str, stroke: str = SOFT, title: str = "",
     radius: float = 4, dash: bool = False,
 ) -> str:  # fmt: skip
+    """A box from its upper left corner; dash draws its border broken."""
     inner = f"<title>{escape(title)}</title>" if title else ""
     dashes = " stroke-dasharray='5 4'" if dash else ""
     return (
@@ -77,6 +79,7 @@ def rect(
 def line(
     x1: float, y1: float, x2: float, y2: float, colour: str, width: float, title: str = "", opacity: float = 1
 ) -> str:
+    """A straight line; title is what a pointer on it is told."""
     inner = f"<title>{escape(title)}</title>" if title else ""
     faded = f" stroke-opacity='{opacity:g}'" if opacity < 1 else ""
     return (
