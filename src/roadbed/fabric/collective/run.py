@@ -122,6 +122,37 @@ def price(
     return Solution(out, _sum_by(sessions.link, entry, fabric), _sum_by(sessions.link, sessions.count, fabric))
 
 
+class Prepared(msgspec.Struct, frozen=True):
+    """Sessions of jobs, for a simulation over time."""
+
+    sessions: Sessions
+    """Their cap is the rate at which servers can take data in and out."""
+    job: Ints
+    """[sessions] Whose."""
+    bytes_per_byte: Floats
+    """[sessions] What a member sends per byte of the job's operation."""
+    latency_s: Floats
+    """[sessions] Before the first byte of an operation has come all the way."""
+
+
+def prepare(
+    fabric: Fabric, jobs: Sequence[Job], options: PathOptions | None = None, health: Health | None = None
+) -> Prepared:
+    """The jobs' sessions on their paths, not priced: who runs when is up to the simulation."""
+    chosen = options or PathOptions()
+    paths, owner = _paths(fabric, health or Health.of(fabric), jobs, chosen)
+    sessions, job, per_byte = _sessions(fabric, jobs, paths, owner, chosen.qps)
+    extra = _extra_latency(jobs, paths, owner[0], chosen.qps)
+    scale_up = scale_up_rate(fabric)
+    kernel = np.array([_kernel(one, scale_up) for one in jobs])
+    latency = np.array([constants.BASE_S + one.traffic.latency_s for one in jobs])
+    latency += extra * np.array([one.traffic.num_net_steps for one in jobs])
+    with np.errstate(divide="ignore"):
+        cap = np.where(kernel[job] > 0, per_byte / kernel[job], np.inf)
+    limited = Sessions(start=sessions.start, link=sessions.link, count=sessions.count, cap=cap)
+    return Prepared(limited, job, per_byte, latency[job])
+
+
 def _seeded(options: PathOptions, draw: int) -> PathOptions:
     return msgspec.structs.replace(options, seed=options.seed + draw)
 
