@@ -4,7 +4,8 @@ A family's network has a blueprint: the same counts, built again. The two are co
 fibres come out as two miswired ports, not as two missing links and two that should not be. What needs no blueprint is
 checked for any network: one-way links, cards without a ToR, switches with more bandwidth than their chip, islands.
 
-The trade-off: nodes are compared by number. A network read from a file is held against a blueprint of equal counts.
+Switches are known by what hangs on them (`align`), so a discovered network may number them as it likes; servers and
+cards are compared by number.
 """
 
 from collections import defaultdict
@@ -15,6 +16,7 @@ import msgspec
 import numpy as np
 
 from roadbed.fabric import registry
+from roadbed.fabric.align import align
 from roadbed.fabric.base import GBIT, NOWHERE, Fabric, Ints, Kind, LinkKind
 from roadbed.fabric.graph import components
 
@@ -116,6 +118,7 @@ def _against(fabric: Fabric, drawn: Fabric) -> Iterator[Fault]:
                 what = f"{num:,} of {wanted:,}"
                 yield Fault("counts", what, kind.name.lower(), "compare with a blueprint of the same counts")
         return
+    drawn = align(drawn, fabric)
     have, should = _Cables(fabric), _Cables(drawn)
     surplus, lacking = have.less(should), should.less(have)
     for end in (0, 1):

@@ -121,7 +121,7 @@ class _Survey:
             (Kind.NIC, parts.card_server),
         ):
             server[parts.first(kind) : parts.first(kind) + len(of)] = of
-        card_rail = _place_within(parts.card_server)
+        card_rail = place_within(parts.card_server)
         at = parts.first(Kind.NIC)
         rail[at : at + len(card_rail)] = card_rail
         rail[: len(parts.gpu_card)] = card_rail[parts.gpu_card]
@@ -134,7 +134,7 @@ class _Survey:
         card, tor = pairs[0].T if len(pairs[0]) else (np.zeros(0, np.int32),) * 2
         order = np.lexsort((pairs[1], card))  # as cabled, not by number
         card, tor = card[order], tor[order]
-        port = _place_within(card)
+        port = place_within(card)
         self.dual_tor = bool(port.max(initial=0) > 0)
         if self.dual_tor:
             plane = np.full(self.num, np.iinfo(np.int32).max, np.int32)
@@ -180,7 +180,7 @@ class _Survey:
         return whole
 
 
-def _place_within(group: Ints) -> Ints:
+def place_within(group: Ints) -> Ints:
     """[n] How many earlier entries are of the same group."""
     order = np.argsort(group, kind="stable")
     ordered = group[order]
