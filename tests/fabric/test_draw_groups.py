@@ -65,3 +65,12 @@ def test_failure_and_load_colour_the_line_they_are_in() -> None:
     lines = _lines(draw_groups(fabric, Colouring(load, failed)))
     assert lines["480 cables, 192 Tb/s; 1 of 960 directions failed"] == FAILED
     assert lines["480 cables, 192 Tb/s; busiest 100%, mean 0%"] == heat(1)
+
+
+def test_failures_in_what_is_left_out_are_counted() -> None:
+    fabric = build("hpn7", gpus=122_880)
+    failed = np.zeros(fabric.num_links, bool)
+    failed[fabric.find_link("tor-80:agg-2")] = True  # segment 5 of pod 0
+    drawn = draw_groups(fabric, Colouring(failed=failed))
+    assert "1 failed directions are in parts left out" in drawn
+    assert "left out" not in draw_groups(fabric, Colouring(failed=~failed & False))

@@ -13,6 +13,7 @@ ELSEWHERE = {
     "runtime/base.py": "contract",
     "scheduler/gang.py": "contract; scheduler/planner",
     "scheduler/policies/base.py": "contract; every test of scheduler/policies",
+    "fabric/constants.py": "contract; every test of fabric/collective",
     "gateway/snapshot.py": "contract; written by control/reconcilers/publisher, read by gateway/tables",
     "control/reconcilers/actions.py": "contract; control/reconcilers/decide",
     "control/store/tables.py": "tables; every test of control/store",

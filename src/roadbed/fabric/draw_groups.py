@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 
 from roadbed.fabric.base import GBIT, NOWHERE, Bools, Fabric, Ints, Kind, LinkKind
-from roadbed.fabric.draw_ink import INK, PLANES, SOFT, Colouring, heading, line, page, rate, rect, text
+from roadbed.fabric.draw_ink import FAILED, INK, PLANES, SOFT, Colouring, heading, line, page, rate, rect, text
 
 _WIDTH, _LEFT, _RIGHT = 1400.0, 190.0, 20.0
 _MAX_PODS, _MAX_COLUMNS = 4, 16
 _ROWS = {Kind.CORE: 90.0, Kind.AGG: 230.0, Kind.TOR: 400.0, Kind.GPU: 540.0}
-_HEIGHTS = {Kind.CORE: 58.0, Kind.AGG: 62.0, Kind.TOR: 50.0, Kind.GPU: 78.0}
+_HEIGHTS = {Kind.CORE: 58.0, Kind.AGG: 62.0, Kind.TOR: 58.0, Kind.GPU: 78.0}
 _NAMES = {Kind.CORE: "Cores", Kind.AGG: "Aggs", Kind.TOR: "ToRs", Kind.GPU: "servers"}
 _ONE = {Kind.CORE: "Core", Kind.AGG: "Agg", Kind.TOR: "ToR"}
 _TIERS = (
@@ -162,7 +162,11 @@ def _words(fabric: Fabric, kind: Kind, nodes: Ints) -> list[str]:
     first = int(nodes[0])
     if kind == Kind.GPU:
         servers = len(np.unique(fabric.server[nodes]))
-        return [f"segment {fabric.segment[first]}", f"{servers:,} servers", f"{len(nodes):,} GPUs"]
+        return [
+            f"segment {fabric.segment[first]}",
+            f"{servers:,} server{'s' if servers > 1 else ''}",
+            f"{len(nodes):,} GPUs",
+        ]
     plane, rail = int(fabric.plane[first]), int(fabric.rail[first])
     named = [f"plane {plane}"] if plane != NOWHERE else []
     if kind == Kind.AGG and rail != NOWHERE:
@@ -186,7 +190,8 @@ def _draw(box: _Box) -> str:
     fill = "#dbeafe" if box.kind == Kind.GPU else "#ffffff"
     lines = [words for words in box.lines if words]
     parts = [rect(box.x, box.y, box.width, box.height, fill=fill, stroke=stroke, title=", ".join(lines))]
-    size = min(13.0, box.width / max(4.0, 0.6 * max(len(words) for words in lines[:2])))
+    short = [words for words in lines[:2] if "×" not in words]
+    size = min(13.0, box.width / max(4.0, 0.64 * max(len(words) for words in short)))
     size = max(size, 7.0)
     room = [words for words in lines if len(words) * size * 0.56 <= box.width] or lines[-1:]
     step = min(size + 5, box.height / len(room))
@@ -221,6 +226,11 @@ def _lines(fabric: Fabric, colouring: Colouring, group: Ints, boxes: dict[int, _
         width = (0.8 + 0.5 * float(np.log2(max(1.0, cables)))) * wider * 0.5
         title += f"; {words}" if words else ""
         parts.append(line(bottoms[at], low.y, tops[at], high.y + high.height, colour, width, title, 0.75))
+    if colouring.failed is not None:
+        drawn = sum(int(colouring.failed[links].sum()) for _, _, links in pairs)
+        if hidden := int(colouring.failed[network].sum()) - drawn:
+            words = f"{hidden:,} failed directions are in parts left out"
+            parts.append(text(_WIDTH - _RIGHT, _ROWS[Kind.GPU] + 104, words, fill=FAILED, anchor="end"))
     return "".join(parts)
 
 
