@@ -140,7 +140,7 @@ def test_stopping_early_sees_the_same_film(load: tuple[Paths, Floats, Floats], u
     assert np.isinf(part.finish_s[whole.finish_s > until_s + 1e-9]).all()
     linked = np.diff(paths.start) > 0
     edges = np.array([0.0, until_s])
-    seen = whole.throughput(edges, of=np.flatnonzero(linked))[0] * until_s
+    seen = whole.throughput(edges, linked.astype(float))[0] * until_s
     assert part.sent_bytes[linked].sum() == pytest.approx(seen, rel=1e-6, abs=1)
 
 
@@ -195,12 +195,16 @@ def test_a_dead_link_stops_a_flow_until_its_repair() -> None:
     assert out.finish_s[0] == pytest.approx(2.5)
     assert out.throughput(np.array([0, 0.5, 2.0, 2.5])).tolist() == pytest.approx([RATE, 0, RATE])
     assert out.link_busy_s[SAME_TOR[1]] == pytest.approx(2.5)
+    assert out.stalls == [(0.5, 1), (2.0, 0)]
+    assert out.stalled_s() == (1.5, 1.5)
 
 
 def test_never_repaired_never_done() -> None:
     out = simulate(FABRIC, Flows.of(sessions(SAME_TOR), RATE), events=[at(0.5, SAME_TOR[:1], up=False)])
     assert math.isinf(out.finish_s[0])
     assert out.sent_bytes[0] == pytest.approx(RATE / 2)
+    later = simulate(FABRIC, Flows.of(sessions(SAME_TOR), RATE), events=[at(0.5, SAME_TOR, up=False)], until_s=4.0)
+    assert later.stalled_s() == (3.5, 3.5)
 
 
 def test_half_a_link_is_half_as_fast() -> None:

@@ -129,17 +129,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     rates: list[tuple[float, Wide, Floats]]
     """With watch=True, every change: (time, flows, their new member rates in bytes/s)."""
 
-    def throughput(self, edges: Floats, of: Wide | None = None) -> Floats:
-        """[len(edges) − 1] Mean bytes/s of all members' rates (or those of some flows) between times. Needs watch."""
-        times, deltas, last = [0.0], [0.0], np.zeros(len(self.start_s))
-        chosen = np.ones(len(last), bool)
-        if of is not None:
-            chosen[:] = False
-            chosen[of] = True
+    stalls: list[tuple[float, int]]
+    """Every change of how many flows want to send and can't at all: (time, how many from then on)."""
+
+    def throughput(self, edges: Floats, weight: Floats | None = None) -> Floats:
+        """[len(edges) − 1] Mean bytes/s between times: member rates times weight [F], 1 by default. Needs watch."""
+        factor = np.ones(len(self.start_s)) if weight is None else weight
+        times, deltas, last = [0.0], [0.0], np.zeros(len(factor))
         for when, flows, rate in self.rates:
-            some = chosen[flows]
             times.append(when)
-            deltas.append(float((rate[some] - last[flows[some]]).sum()))
+            deltas.append(float(((rate - last[flows]) * factor[flows]).sum()))
             last[flows] = rate
         at, level = np.array(times), np.cumsum(deltas)
         moved = np.concatenate([[0.0], np.cumsum(level[:-1] * np.diff(at))])
@@ -147,6 +146,17 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         total = moved[nearest] + level[nearest] * (edges - at[nearest])
         mean: Floats = np.diff(total) / np.diff(edges)
         return mean
+
+    def stalled_s(self) -> tuple[float, float]:
+        """(seconds in which anybody was stalled, the longest stretch of them)."""
+        stretches, since = [0.0], -1.0
+        for when, num in [*self.stalls, (self.end_s, 0)]:
+            if num and since < 0:
+                since = when
+            elif not num and since >= 0:
+                stretches.append(when - since)
+                since = -1.0
+        return sum(stretches), max(stretches)
 
 
 def simulate(
@@ -193,6 +203,8 @@ class _Run:
         self.programs: list[Program] = []
         self.num_events = 0
         self.rates: list[tuple[float, Wide, Floats]] = []
+        self.stalls: list[tuple[float, int]] = []
+        self._stalled: set[int] = set()
 
     def _carries(self, links: Ints) -> Floats:
         fabric, health = self.fabric, self.health
@@ -231,7 +243,7 @@ class _Run:
             sent_bytes=table.size[:num] - table.left[:num], program=table.program[:num],
             link_bytes=self.fluid.sent_bytes, link_busy_s=self.fluid.busy_s,
             peak_queue_bytes=self.fluid.peak_queue_bytes, end_s=end, num_events=self.num_events,
-            num_solved=self.fluid.num_solved, rates=self.rates,
+            num_solved=self.fluid.num_solved, rates=self.rates, stalls=self.stalls,
         )  # fmt: skip
 
     def _advance(self, now: float) -> None:
@@ -260,6 +272,11 @@ class _Run:
             return
         flows, rate = self.table.flow_of(sessions), self.fluid.store.rate[sessions]
         self.table.set_rates(flows, rate, now)
+        dead = flows[rate == 0].tolist()
+        if dead or self._stalled:
+            self._stalled.difference_update(flows.tolist())
+            self._stalled.update(dead)
+            self.stalls.append((now, len(self._stalled)))
         if self.watch:  # who crosses no link is done at once: no rate worth noting
             self.rates.append((now, flows, np.where(np.isfinite(rate), rate, 0.0)))
 
