@@ -174,3 +174,17 @@ def test_other_counts_are_said_and_not_compared() -> None:
     faults = check(build("hpn7", gpus=64), build("hpn7", gpus=128))
     assert {fault.code for fault in faults} == {"counts"}
     assert "gpu" in _about(faults)
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "code"), [(LinkKind.FABRIC, 4, "wrong-plane"), (LinkKind.ACCESS, 2, "wrong-rail")]
+)
+def test_without_a_blueprint_the_odd_cable_out_is_named(kind: LinkKind, step: int, code: str) -> None:
+    wires = Wires(build("hpn7", gpus=64, aggs_per_plane=4))
+    some = wires.of(kind)
+    wires.swap(some[0], some[step])
+    found = simai.read(simai.write(wires.fabric()), "lldp")
+    faults = check(found)
+    assert {fault.code for fault in faults} == {code}
+    assert {fault.where for fault in faults} == {wires.name(some[0]), wires.name(some[step])}
+    assert not (found.traits.dual_plane and found.traits.rail_optimised)

@@ -75,6 +75,9 @@ def test_tors_without_gpus_stay_tors() -> None:
     first = build("hpn7", gpus=448, segments=3, pods=2)
     again = simai.read(simai.write(first), "x")
     assert switches(again) == switches(first) == [96, 240, 64]
+    assert again.traits.dual_plane
+    aggs = again.nodes(Kind.AGG)[:120]
+    assert (again.plane[aggs] == first.plane[aggs]).all()
 
 
 def test_cores_are_found() -> None:

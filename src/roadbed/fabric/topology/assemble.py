@@ -2,7 +2,8 @@
 
 Hand-written networks and SimAI's files say which switch is cabled to which, not which are a segment, a pod or a plane;
 routing, drawing and checking want to know. A segment is what hangs together below the Aggs, a pod below the Cores; a
-ToR's plane is which port of its cards it is, a switch above is of a plane (or rail) if all below it are.
+ToR's plane is which port of its cards it is, a switch above is of a plane (or rail) if most below it are. Traits are
+strict: one cable across planes and the network is no longer one of planes, though `check` can say which cable that is.
 """
 
 from typing import Any
@@ -12,6 +13,9 @@ import numpy as np
 
 from roadbed.fabric.base import NOWHERE, Bools, Builder, Bytes8, Fabric, Floats, Ints, Kind, LinkKind, Traits
 from roadbed.fabric.graph import components, numbered
+
+MOSTLY = 0.75
+"""Of a switch's cables must agree on a coordinate for the switch to have it: the others are miswired, then."""
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +102,7 @@ class _Survey:
         self.where = {
             name: np.full(self.num, NOWHERE, np.int32) for name in ("server", "rail", "segment", "pod", "plane")
         }
+        self.rail_optimised = False
         self._hosts()
         self._tors()
         self._areas()
@@ -137,16 +142,15 @@ class _Survey:
         port = place_within(card)
         self.dual_tor = bool(port.max(initial=0) > 0)
         if self.dual_tor:
-            plane = np.full(self.num, np.iinfo(np.int32).max, np.int32)
-            np.minimum.at(plane, tor, port)
-            self.where["plane"] = np.where(plane == np.iinfo(np.int32).max, NOWHERE, plane).astype(np.int32)
+            first = np.full(self.num, np.iinfo(np.int32).max, np.int32)
+            np.minimum.at(first, tor, port)
+            plane = _mostly(self.num, tor, port)
+            self.where["plane"][tor] = np.where(plane != NOWHERE, plane, first)[tor]
         rail = self.where["rail"]
-        agreed, tors = _agreed(self.num, tor, rail[card]), self.kinds == Kind.TOR
-        used = tors & np.isin(np.arange(self.num), tor)
-        several = bool(rail.max(initial=0) > 0)
-        self.rail_optimised = several and bool((agreed[used] != NOWHERE).all()) and bool(used.any())
-        if self.rail_optimised:
-            rail[used] = agreed[used]
+        if rail.max(initial=0) > 0:
+            used = np.unique(tor)
+            self.rail_optimised = bool((_agreed(self.num, tor, rail[card])[used] != NOWHERE).all()) and len(used) > 0
+            rail[used] = _mostly(self.num, tor, rail[card])[used]
 
     def _areas(self) -> None:
         """Segments and pods: what hangs together below the Aggs, below the Cores."""
@@ -165,18 +169,17 @@ class _Survey:
             self.where[name][inside] = numbered(label[inside])
 
     def _inherit(self, name: str) -> bool:
-        """Aggs and Cores take the plane (rail) that all below them have; True if all Aggs could."""
+        """Aggs and Cores take the plane (rail) of most below them; True if every Agg has it of all."""
         values = self.where[name]
         parts = self.parts
         whole = False
         for kind, tier in ((LinkKind.FABRIC, Kind.AGG), (LinkKind.CORE, Kind.CORE)):
-            cables = parts.kind == kind
-            agreed = _agreed(self.num, parts.b[cables], values[parts.a[cables]])
-            mine = (self.kinds == tier) & np.isin(np.arange(self.num), parts.b[cables])
-            if not mine.any() or (agreed[mine] == NOWHERE).any():
-                return whole
-            values[mine] = agreed[mine]
-            whole = True
+            cables = (parts.kind == kind) & (values[parts.a] != NOWHERE)  # an idle ToR says nothing
+            mine = np.unique(parts.b[cables])
+            values[mine] = _mostly(self.num, parts.b[cables], values[parts.a[cables]])[mine]
+            if tier == Kind.AGG:
+                agreed = _agreed(self.num, parts.b[cables], values[parts.a[cables]])
+                whole = len(mine) > 0 and not bool((agreed[mine] == NOWHERE).any())
         return whole
 
 
@@ -189,6 +192,18 @@ def place_within(group: Ints) -> Ints:
     sizes = np.diff(np.r_[starts, len(group)])
     place[order] = np.arange(len(group)) - np.repeat(starts, sizes)
     return place
+
+
+def _mostly(num: int, at: Ints, value: Ints) -> Ints:
+    """[num] The value that most entries at a node have (MOSTLY of them); NOWHERE where none has."""
+    found = np.full(num, NOWHERE, np.int32)
+    if not len(at):
+        return found
+    pairs, counts = np.unique(np.stack([at, value]), axis=1, return_counts=True)
+    total = np.bincount(at, minlength=num)
+    enough = counts >= MOSTLY * total[pairs[0]]
+    found[pairs[0][enough]] = pairs[1][enough]
+    return found
 
 
 def _agreed(num: int, at: Ints, value: Ints) -> Ints:
