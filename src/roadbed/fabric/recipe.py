@@ -66,7 +66,7 @@ def _document(text: str, source: str) -> Document:
     try:
         documents = read_documents(text)
     except DocumentError as error:
-        raise SpecError(f"{source}:{error.line}: {error.message}", hint="roadbed fabric new --help") from error
+        raise SpecError(f"{source}:{error.line}: {error.message}", hint="roadbed fabric new") from error
     if len(documents) != 1 or not isinstance(documents[0].value, dict):
         raise SpecError(
             f"{source}:1: holds no network; begin with fabric: {' | '.join(registry.FAMILIES)} | custom",

@@ -49,7 +49,7 @@ def build(name: str, *, gpus: int | None = None, **parameters: Any) -> Fabric:
         if given not in known:
             raise UsageError(
                 f"{name} has no parameter {given!r}; {nearest(given, known)}",
-                hint=f"roadbed fabric new {name} --help",
+                hint="roadbed fabric new",
                 field=given,
             )
     if gpus is not None:
@@ -69,7 +69,7 @@ def find(name: str) -> Family:
     found = FAMILIES.get(name.replace("-", "_"))
     if found is None:
         raise NotFoundError(
-            f"there is no network {name!r}; {nearest(name, FAMILIES)}", hint="roadbed fabric new --help", field="fabric"
+            f"there is no network {name!r}; {nearest(name, FAMILIES)}", hint="roadbed fabric new", field="fabric"
         )
     return found
 
