@@ -97,6 +97,17 @@ def test_dropped_uplinks_are_counted_per_switch() -> None:
     }
 
 
+def test_a_tier_that_lacks_uplinks_says_so_once() -> None:
+    wires = Wires(GOOD["dcn_plus"])
+    for _ in range(32):
+        wires.drop(wires.of(LinkKind.FABRIC)[0])
+    faults = [fault for fault in check(wires.fabric()) if fault.code == "oversubscribed"]
+    assert [(fault.where, fault.what) for fault in faults] == [("tor", "1.05 : 1 down to up; the blueprint says 1 : 1")]
+    wires = Wires(GOOD["dcn_plus"])
+    wires.drop(wires.of(LinkKind.FABRIC)[0])
+    assert not _about(check(wires.fabric()), "oversubscribed")
+
+
 def test_a_slow_cable_and_an_uneven_one() -> None:
     fabric = GOOD["dcn_plus"]
     slow, uneven = fabric.find_link("tor-0:agg-1"), fabric.find_link("tor-0:agg-2#3")

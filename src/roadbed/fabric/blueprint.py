@@ -22,10 +22,13 @@ from roadbed.fabric.graph import components
 
 CHIP_GBPS = 51_200
 """What one switch chip forwards; HPN 7.0 uses single-chip switches only, for they fail least."""
+TOLERANCE = 0.01
+"""A tier's oversubscription may be this share worse than drawn before it is a fault of its own, beside its cables."""
 
 Code = Literal[
     "counts", "missing", "extra", "duplicate", "wrong-plane", "wrong-rail", "wrong-segment", "wrong-pod",
-    "wrong-switch", "wrong-speed", "ports", "one-way", "uneven", "overloaded", "unconnected", "island",
+    "wrong-switch", "wrong-speed", "ports", "oversubscribed", "one-way", "uneven", "overloaded",
+    "unconnected", "island",
 ]  # fmt: skip
 
 _Ends = tuple[int, int]
@@ -48,6 +51,14 @@ def check(fabric: Fabric, blueprint: Fabric | None = None, *, chip_gbps: float =
     found = [*_directions(fabric), *_overloaded(fabric, chip_gbps), *_unconnected(fabric), *_islands(fabric)]
     found += _coordinates(fabric) if blueprint is None else _against(fabric, blueprint)
     return found
+
+
+def oversubscription(fabric: Fabric, kind: Kind) -> float:
+    """Bandwidth of all switches of a tier towards the servers ÷ towards the tier above; 0.0 where nothing goes up."""
+    mine = fabric.kind[fabric.src] == kind
+    up = mine & (fabric.kind[fabric.dst] > kind)
+    above = float(fabric.capacity[up].sum())
+    return float(fabric.capacity[mine & ~up].sum()) / above if above else 0.0
 
 
 def _directions(fabric: Fabric) -> Iterator[Fault]:
@@ -127,6 +138,11 @@ def _against(fabric: Fabric, drawn: Fabric) -> Iterator[Fault]:
     yield from _left_over(drawn, should, surplus, lacking)
     yield from _speeds(fabric, have, should)
     yield from _ports(fabric, drawn)
+    for kind in (Kind.TOR, Kind.AGG):
+        is_, was = oversubscription(fabric, kind), oversubscription(drawn, kind)
+        if is_ > was * (1 + TOLERANCE):
+            what = f"{is_:.3g} : 1 down to up; the blueprint says {was:.3g} : 1"
+            yield Fault("oversubscribed", what, kind.name.lower(), "cable the missing uplinks")
 
 
 class _Cables:

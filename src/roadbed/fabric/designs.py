@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from roadbed.fabric.base import GBIT, Fabric, Kind, LinkKind
-from roadbed.fabric.blueprint import CHIP_GBPS
+from roadbed.fabric.blueprint import CHIP_GBPS, oversubscription
 from roadbed.fabric.diversity import Diversity, diversity
 from roadbed.fabric.graph import components
 from roadbed.fabric.prices import DEFAULTS, SWITCHES, Price
@@ -124,7 +124,7 @@ def _tier(fabric: Fabric, kind: Kind) -> Tier:
         ports_up=int(up.sum()),
         gbps_down=gbps[0],
         gbps_up=gbps[1],
-        oversubscription=gbps[0] / gbps[1] if gbps[1] else 0.0,
+        oversubscription=oversubscription(fabric, kind),
         load=float(load) / GBIT / CHIP_GBPS,
     )
 
