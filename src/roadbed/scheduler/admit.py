@@ -17,6 +17,8 @@ from roadbed.scheduler.events import Start, StartReason
 from roadbed.scheduler.order import FIRM, Bucket, Queue, Waiter
 from roadbed.scheduler.pool import Pool
 
+_KEPT = 4.0  # times refresh_s: the age at which any reservation is made anew
+
 
 class Admission:
     """The pass. blocked: after a pass, the queues whose head found no place."""
@@ -141,11 +143,16 @@ class Admission:
         beside the reservations it must heed. The fewer it must heed the more places: only those are worth a plan."""
         pool = self.pool
         fewest: int | None = None
+        tried: set[tuple[float, float]] = set()
         begin_s = sorted(one.start_s for one in pool.reservations.values())
         for each in islice(bucket.waiters, pool.config.gap_depth):
-            plain = each.job.id not in pool.reservations  # heeds all that begin before it ends
-            if plain and fewest is not None and bisect_left(begin_s, now + pool.book.remaining_s(each)) >= fewest:
-                continue
+            if each.job.id not in pool.reservations:  # it heeds all that begin before it ends, as its like does
+                like = (each.job.duration_s, each.saved_s)
+                if like in tried:
+                    continue
+                tried.add(like)
+                if fewest is not None and bisect_left(begin_s, now + pool.book.remaining_s(each)) >= fewest:
+                    continue
             bound = self._bound(each, now)
             if fewest is not None and len(bound) >= fewest:
                 continue
@@ -249,10 +256,17 @@ class Admission:
         return [each.job.id for each in others if each.job.quota == name and queue.place(each, now) > place]
 
     def _stale(self, kept: Reservation, now: float) -> bool:
-        """Is it time to work it out anew? The further off it was, the later; overdue, it binds all the same."""
-        state = self.pool.state
-        old = now - kept.made_s > max(self.pool.config.refresh_s, (kept.start_s - kept.made_s) / 2)
-        return old or not all(state.schedulable[node] for node in kept.nodes)
+        """Is it time to work it out anew? The further off it was, the later; overdue, it binds all the same. One whose
+        place is still expected in time is kept for longer: what has gathered there would be scattered."""
+        pool, age_s = self.pool, now - kept.made_s
+        if not all(pool.state.schedulable[node] for node in kept.nodes):
+            return True
+        if age_s <= max(pool.config.refresh_s, (kept.start_s - kept.made_s) / 2):
+            return False
+        if age_s > _KEPT * pool.config.refresh_s or kept.start_s <= now:
+            return True
+        book = pool.book
+        return any(book.runs[id_].end_s > kept.start_s for node in kept.nodes for id_ in book.on_node.get(node, ()))
 
     def _num_reserved(self, queue: Queue, now: float) -> int:
         if queue.quota.backfill == "easy":

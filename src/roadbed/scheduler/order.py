@@ -193,23 +193,25 @@ class Queue:
     def _follow(self, now: float) -> None:
         if self._ordered_s <= now < self._until_s:
             return
-        able = [bucket for bucket in self.buckets.values() if not bucket.idle]
-        self._heads = [(self.place(bucket.waiters[0], now), bucket) for bucket in able]
-        self._heads.sort(key=_first)
-        lines = [bucket.waiters[:_AHEAD] for bucket in able]  # a bucket is in order of turn, ageing or not
-        self._ahead = sorted((each for line in lines for each in line), key=lambda each: self.place(each, now))[:_AHEAD]
-        self._ordered_s = now
-        self._until_s = min((self._ages_s(each, now) for line in lines for each in line), default=math.inf)
-
-    def _ages_s(self, waiter: Waiter, now: float) -> float:
-        """When its priority rises next; inf if it never does."""
-        age_s = self.quota.age_s
-        if self.quota.strategy != "intelligent" or age_s <= 0:
-            return math.inf
-        priority = -self.place(waiter, now)[0]
-        if priority >= FIRM - 1:
-            return math.inf
-        return waiter.since_s + (priority - waiter.job.priority + 1) * age_s
+        heads: list[tuple[tuple[int, int], Bucket]] = []
+        ahead: list[tuple[tuple[int, int], Waiter]] = []
+        until_s = math.inf
+        age_s = self.quota.age_s if self.quota.strategy == "intelligent" else 0.0
+        for bucket in self.buckets.values():
+            if bucket.idle:
+                continue
+            line = [
+                (self.place(each, now), each) for each in bucket.waiters[:_AHEAD]
+            ]  # in order of turn, ageing or not
+            heads.append((line[0][0], bucket))
+            ahead += line
+            if age_s > 0 and bucket.priority < FIRM - 1:
+                for (priority, _), each in line:
+                    if -priority < FIRM - 1:  # it rises once more
+                        until_s = min(until_s, each.since_s + (1 - priority - bucket.priority) * age_s)
+        self._heads = sorted(heads, key=_first)
+        self._ahead = [each for _, each in sorted(ahead, key=_place)[:_AHEAD]]
+        self._ordered_s, self._until_s = now, until_s
 
     def window(self, now: float) -> int | None:
         """How many from the head may be tried; None = all."""
@@ -260,6 +262,10 @@ def _refused(bucket: Bucket, version: int, loose: int) -> bool:
 
 def _seq(waiter: Waiter) -> int:
     return waiter.seq
+
+
+def _place(item: tuple[tuple[int, int], Waiter]) -> tuple[int, int]:
+    return item[0]
 
 
 def _first(item: tuple[tuple[int, int], Bucket]) -> tuple[int, int]:
