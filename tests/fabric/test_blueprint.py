@@ -199,3 +199,43 @@ def test_without_a_blueprint_the_odd_cable_out_is_named(kind: LinkKind, step: in
     assert {fault.code for fault in faults} == {code}
     assert {fault.where for fault in faults} == {wires.name(some[0]), wires.name(some[step])}
     assert not (found.traits.dual_plane and found.traits.rail_optimised)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_many_mistakes_at_once_are_all_found(data: st.DataObject) -> None:
+    """Swaps of distinct cables between distinct switches: each of them comes out as miswired, whatever else is wrong."""
+    good = GOOD["hpn7"]
+    wires = Wires(good)
+    up = wires.of(LinkKind.FABRIC)
+    chosen = data.draw(st.lists(st.sampled_from(up), min_size=2, max_size=8, unique=True))
+    dropped = chosen.pop() if len(chosen) % 2 else None
+    touched = set()
+    for one, other in zip(chosen[::2], chosen[1::2], strict=True):
+        wires.swap(one, other)
+        touched |= {one, other}
+    names = {wires.name(at): at for at in touched}
+    before = {(good.src[link], good.dst[link]) for link in range(good.num_links)}
+    wrong = {name for name, at in names.items() if (wires.a[at], wires.b[at]) not in before}
+    if dropped is not None:
+        wires.drop(dropped)
+    assert wrong <= _about(check(wires.fabric()), *WRONG, "extra")
+
+
+@settings(max_examples=30, deadline=None)
+@given(tors=st.integers(1, 4), aggs=st.integers(1, 3), cables=st.integers(1, 3), servers=st.integers(1, 5))
+def test_hand_written_networks_that_are_whole_are_sound(tors: int, aggs: int, cables: int, servers: int) -> None:
+    text = (
+        f"fabric: custom\nservers: {{count: {servers * tors}, gpus: 2, nics: 1}}\n"
+        f"switches: {{tor: {tors}, agg: {aggs}}}\nlinks:\n"
+    )
+    for tor in range(tors):
+        text += f'  - {{from: "nic-[{tor * servers}-{(tor + 1) * servers - 1}]", to: tor-{tor}, gbps: 400}}\n'
+    text += f'  - {{from: "tor-[0-{tors - 1}]", to: "agg-[0-{aggs - 1}]", gbps: 400, cables: {cables}}}\n'
+    assert _hand(text) == []
+    missing = (
+        text.replace('"nic-[0-', '"nic-[1-', 1)
+        if servers > 1
+        else text.replace('  - {from: "nic-[0-0]", to: tor-0, gbps: 400}\n', "")
+    )
+    assert "nic-0" in _about(_hand(missing), "unconnected")

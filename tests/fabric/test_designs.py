@@ -1,9 +1,12 @@
 """Networks in figures: HPN's tables 2 and 4 from their counts, bisection and cost from first principles."""
 
+import numpy as np
 import pytest
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_flow
 
 from roadbed.fabric import simai
-from roadbed.fabric.base import GBIT
+from roadbed.fabric.base import GBIT, Fabric, Kind, LinkKind
 from roadbed.fabric.blueprint import check
 from roadbed.fabric.designs import Design, describe
 from roadbed.fabric.prices import DEFAULTS, Price
@@ -121,3 +124,40 @@ def test_scale_up_alone_has_no_tiers() -> None:
     design = describe(simai.read("3 2 1 0 2 H800\n2\n0 2 100Gbps 1ns 0\n1 2 100Gbps 1ns 0\n", "x"))
     assert design.tiers == []
     assert design.num_switches == 0
+
+
+def _max_flow(fabric: Fabric, by: str, half: int) -> float:
+    """What really fits from the cards of the first areas to those of the rest, by an oracle: bytes/s."""
+    num = fabric.num_nodes
+    nics = fabric.nodes(Kind.NIC)
+    first = getattr(fabric, by)[nics] < half
+    network = fabric.link_kind >= LinkKind.ACCESS
+    ends = [fabric.src[network], fabric.dst[network], fabric.capacity[network] / GBIT]
+    source, sink = num, num + 1
+    plenty = np.full(len(nics), 10**6)
+    src = np.concatenate([ends[0], np.where(first, source, nics)])
+    dst = np.concatenate([ends[1], np.where(first, nics, sink)])
+    gbps = np.concatenate([ends[2], plenty]).astype(np.int32)
+    graph = csr_array((gbps, (src, dst)), shape=(num + 2, num + 2))  # parallel cables are summed
+    return float(maximum_flow(graph, source, sink).flow_value) * GBIT
+
+
+@pytest.mark.parametrize(
+    ("name", "counts", "by"),
+    [
+        ("hpn7", {"segments": 4, "pods": 1, "active_servers": 3, "aggs_per_plane": 4}, "segment"),
+        ("hpn7", {"segments": 4, "pods": 1, "active_servers": 8, "aggs_per_plane": 2}, "segment"),
+        ("hpn7", {"segments": 2, "pods": 2, "active_servers": 6, "aggs_per_plane": 4, "agg_uplinks": 2}, "pod"),
+        ("dcn_plus", {"segments": 4, "pods": 1, "servers_per_segment": 4, "agg_cables": 2}, "segment"),
+        ("dcn_plus", {"segments": 2, "pods": 2, "servers_per_segment": 2, "cores": 16, "agg_uplinks": 4}, "pod"),
+        ("single_tor", {"segments": 4, "pods": 2, "servers_per_segment": 2, "cores": 16}, "pod"),
+        ("spectrum_x", {"segments": 4, "servers_per_segment": 4, "spines": 3}, "segment"),
+        ("rail_only", {"segments": 4, "active_servers": 4, "aggs_per_plane": 3}, "segment"),
+    ],
+)
+def test_bisection_is_what_an_oracle_of_max_flow_finds(name: str, counts: dict[str, int], by: str) -> None:
+    fabric = build(name, **counts)
+    design = describe(fabric)
+    num = int(getattr(fabric, by).max()) + 1
+    ours = design.bisection_segments_bytes_s if by == "segment" else design.bisection_pods_bytes_s
+    assert _max_flow(fabric, by, num // 2) == pytest.approx(ours)

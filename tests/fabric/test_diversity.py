@@ -93,3 +93,60 @@ def test_no_way_between_rails(gpus: int) -> None:
     assert num_paths(fabric, int(nics[0]), int(nics[8])) == 1
     assert num_paths(fabric, int(nics[0]), int(nics[9])) == 0
     assert num_paths(fabric, int(nics[0]), int(nics[1_024])) == 60
+
+
+def _walk(fabric: Fabric, node: int, goal: int, left: int) -> int:
+    """Paths of exactly so many hops through switches, one at a time."""
+    if left == 0:
+        return int(node == goal)
+    found = 0
+    for link in fabric.leaving(node).tolist():
+        end = int(fabric.dst[link])
+        if end == goal or fabric.kind[end] >= Kind.TOR:
+            found += _walk(fabric, end, goal, left - 1)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        (
+            "hpn7",
+            {
+                "segments": 2,
+                "pods": 2,
+                "active_servers": 2,
+                "aggs_per_plane": 2,
+                "agg_uplinks": 2,
+                "cores_per_plane": 2,
+            },
+        ),
+        ("hpn7", {"segments": 2, "pods": 1, "active_servers": 2, "aggs_per_plane": 3, "planes": 1}),
+        (
+            "dcn_plus",
+            {
+                "segments": 2,
+                "pods": 2,
+                "servers_per_segment": 2,
+                "aggs": 2,
+                "agg_cables": 2,
+                "agg_uplinks": 2,
+                "cores": 3,
+            },
+        ),
+        ("rail_only", {"segments": 2, "active_servers": 2, "aggs_per_plane": 3}),
+        ("fat_tree", {"k": 4}),
+        ("spectrum_x", {"segments": 2, "servers_per_segment": 2, "spines": 3}),
+    ],
+)
+def test_as_one_counts_them_by_walking(name: str, counts: dict[str, int]) -> None:
+    fabric = build(name, **counts)
+    nics = fabric.nodes(Kind.NIC)
+    a = int(nics[0])
+    access = [link for link in fabric.leaving(a).tolist() if fabric.kind[fabric.dst[link]] == Kind.TOR]
+    for b in nics[1::7].tolist():
+        per_tor = []
+        for link in access:
+            ways = (_walk(fabric, int(fabric.dst[link]), b, hops) for hops in range(1, 6))
+            per_tor.append(next((num for num in ways if num), 0))
+        assert num_paths(fabric, a, b) == max(per_tor)
