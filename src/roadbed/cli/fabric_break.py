@@ -37,8 +37,8 @@ _WIDTH = 60
 @click.option("--left", type=float, default=0.0, help="Share of its capacity that is left. Default: none.")
 @click.option("--convergence", "convergence_s", type=Duration(), default=f"{CONVERGENCE_S:g}s", show_default=True,
               help="From the fault to new routes (an estimate).")  # fmt: skip
-@click.option("--op", type=click.Choice(OPS), default="allreduce", show_default=True)
-@click.option("--algorithm", type=click.Choice(list(MAKERS)), default="ring", show_default=True)
+@click.option("--op", type=click.Choice(OPS), default="allreduce", show_default=True, help="What the job repeats.")
+@click.option("--algorithm", type=click.Choice(list(MAKERS)), default="ring", show_default=True, help="How it does it.")
 @click.option("--bytes", "size", type=Sizes(), default="1G", show_default=True, help="Of one iteration.")
 @click.option("--for", "for_s", type=Duration(), default="60s", show_default=True, help="How long the job runs.")
 @click.option("--against", metavar="NAME|FILE", help="The same on another network, side by side: single_tor.")

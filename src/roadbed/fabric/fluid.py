@@ -123,7 +123,9 @@ class Fluid:
         store = self.store
         before = store.rate[region]
         store.rate[region] = rate
-        began = np.isin(region, fresh, assume_unique=True)
+        store.scratch[fresh] = True
+        began = store.scratch[region]
+        store.scratch[fresh] = False
         other = began | (np.abs(rate - before) > self.tolerance * np.maximum(rate, before))
         return region[other], before[other]
 

@@ -5,6 +5,7 @@ is skipped when its time comes. Flows that are due at the same moment share one 
 flows cost one event, not a thousand.
 """
 
+import bisect
 import heapq
 import itertools
 import math
@@ -46,8 +47,8 @@ class Timetable:
         self._waits = np.zeros(_LEAST, np.int64)
         """How many flows it still waits for; −1 once it has arrived itself."""
         self._flow_of = np.zeros(_LEAST, np.int64)
-        self._of_program: dict[int, list[tuple[int, int]]] = {}
-        """Program → (its number of the first, the first flow) of each batch."""
+        self._batches: dict[int, tuple[list[int], list[int]]] = {}
+        """Program → of each batch, its own number of the first flow, and that flow."""
         self._followers: dict[int, list[int]] = {}
         self._starts: list[tuple[float, int, Wide]] = []
         self._drains: list[tuple[float, int, Wide, Wide]] = []
@@ -77,7 +78,9 @@ class Timetable:
         self.session[new] = np.arange(session, session + num)
         self._flow_of[session : session + num] = np.arange(first, first + num)
         self.start_s[new] = self.finish_s[new] = math.inf
-        self._of_program.setdefault(program, []).append((own, first))
+        bases, flows = self._batches.setdefault(program, ([], []))
+        bases.append(own)
+        flows.append(first)
         self._program_size[program] = own + num
         self.num += num
         self._wait(first, after_start, waited, program)
@@ -86,16 +89,14 @@ class Timetable:
 
     def _wait(self, first: int, after_start: Ints, waited: Ints, program: int) -> None:
         """Counts what flows wait for, and whom each releases."""
-        batches = self._of_program[program]
-        bases = np.array([own for own, _ in batches])
-        flows = np.array([flow for _, flow in batches])
-        at = np.searchsorted(bases, waited, side="right") - 1
-        whom = flows[at] + (waited - bases[at])
+        bases, flows = self._batches[program]
         owner = first + np.repeat(np.arange(len(after_start) - 1), np.diff(after_start))
-        open_ = self._waits[whom] >= 0
-        for flow, other in zip(owner[open_].tolist(), whom[open_].tolist(), strict=True):
-            self._followers.setdefault(other, []).append(flow)
-            self._waits[flow] += 1
+        for flow, number in zip(owner.tolist(), waited.tolist(), strict=True):
+            batch = bisect.bisect_right(bases, number) - 1
+            whom = flows[batch] + number - bases[batch]
+            if self._waits[whom] >= 0:
+                self._followers.setdefault(whom, []).append(flow)
+                self._waits[flow] += 1
 
     def flow_of(self, sessions: Wide) -> Wide:
         """The flow of each session."""
