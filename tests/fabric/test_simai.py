@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from roadbed.errors import SpecError, UsageError
 from roadbed.fabric import simai
 from roadbed.fabric.base import GBIT, Builder, Fabric, Kind, LinkKind, Traits
+from roadbed.fabric.blueprint import check
 from roadbed.fabric.registry import build
+from tests.fabric.generated import generate
 from tests.fabric.topology.ports import switches
 
 GENERATED = """\
@@ -48,6 +50,43 @@ def test_a_file_as_generated() -> None:
     assert set(fabric.segment[: fabric.num_gpus].tolist()) == {0}
     assert set(fabric.latency_s[fabric.link_kind == LinkKind.FABRIC].tolist()) == {0.0005 * 1e-3}
     assert set(fabric.capacity[fabric.link_kind == LinkKind.SCALE_UP].tolist()) == {2880 * GBIT}
+
+
+TEMPLATES = {
+    "AlibabaHPN": (True, True, False), "AlibabaHPN --dp": (True, True, True), "Spectrum-X": (True, False, False),
+    "DCN+": (False, False, False), "DCN+ --dt": (False, True, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("gpus", [128, 256, 320])
+def test_every_template_is_understood(template: str, gpus: int) -> None:
+    rails, dual_tor, dual_plane = TEMPLATES[template]
+    fabric = simai.read(generate(gpus, rails=rails, dual_tor=dual_tor, dual_plane=dual_plane), template)
+    assert fabric.num_gpus == gpus
+    assert fabric.traits == Traits(dual_tor=dual_tor, dual_plane=dual_plane, rail_optimised=rails)
+    per_segment = 128 if rails else 16
+    assert fabric.segment[:gpus].tolist() == [gpu // per_segment for gpu in range(gpus)]
+    assert check(fabric) == []
+    tors = fabric.nodes(Kind.TOR)
+    assert set(fabric.rail[tors].tolist()) == (set(range(8)) if rails else {-1})
+    assert set(fabric.plane[tors].tolist()) == ({0, 1} if dual_tor else {-1})
+
+
+@pytest.mark.parametrize(
+    ("template", "family", "counts"),
+    [
+        ("AlibabaHPN --dp", "hpn7", {"active_servers": 16, "aggs_per_plane": 2}),
+        ("AlibabaHPN", "hpn7", {"active_servers": 16, "aggs_per_plane": 4, "planes": 1}),
+        ("Spectrum-X", "spectrum_x", {"servers_per_segment": 16, "spines": 4}),
+        ("DCN+ --dt", "dcn_plus", {"servers_per_segment": 2, "aggs": 4, "agg_cables": 1, "segments": 20}),
+        ("DCN+", "single_tor", {"servers_per_segment": 2, "aggs": 4, "agg_cables": 1, "segments": 20}),
+    ],
+)
+def test_a_template_follows_the_blueprint_of_its_family(template: str, family: str, counts: dict[str, int]) -> None:
+    rails, dual_tor, dual_plane = TEMPLATES[template]
+    found = simai.read(generate(320, rails=rails, dual_tor=dual_tor, dual_plane=dual_plane), template)
+    assert check(found, build(family, gpus=320, chip="H100", **counts)) == []
 
 
 families = st.sampled_from(["hpn7", "dcn_plus", "single_tor", "rail_only", "spectrum_x"])

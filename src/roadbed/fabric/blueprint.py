@@ -204,8 +204,10 @@ def _left_over(drawn: Fabric, should: _Cables, surplus: list[_Ends], lacking: li
 
 
 def _speeds(fabric: Fabric, have: _Cables, should: _Cables) -> Iterator[Fault]:
+    """Cables only: what joins the devices of a server is no matter of cabling."""
     both, mine, theirs = np.intersect1d(have.keys, should.keys, return_indices=True)
-    for at in np.flatnonzero(have.capacity[mine] != should.capacity[theirs]).tolist():
+    network = fabric.kind[both % fabric.num_nodes] >= Kind.TOR
+    for at in np.flatnonzero(network & (have.capacity[mine] != should.capacity[theirs])).tolist():
         a, b = divmod(int(both[at]), fabric.num_nodes)
         is_, was = have.capacity[mine][at] / GBIT, should.capacity[theirs][at] / GBIT
         name = f"{fabric.node_name(a)}:{fabric.node_name(b)}"

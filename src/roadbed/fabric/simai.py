@@ -7,6 +7,7 @@
 The format knows neither cards nor tiers. Reading gives every GPU a card and finds tiers by height: a ToR has GPUs, an
 Agg has ToRs below, a Core has only Aggs. Several nvswitches of one server become one with the sum of their bandwidth,
 because what they offer a GPU is the sum. Writing leaves cards out: one shared by k GPUs becomes k of 1/k the speed.
+Speeds are taken as written: SimAI's 2880Gbps for an H100's NVLink is what a copy reaches, not the nominal 3600.
 Error rates are read, checked and dropped: links here work or fail, they do not corrupt.
 """
 
