@@ -52,3 +52,36 @@ def test_many_faults_are_cut_short(capsys: Capsys) -> None:
 
 def test_a_smaller_chip(capsys: Capsys) -> None:
     assert roadbed(capsys, "fabric", "check", "--fabric", "spectrum_x", "--chip-gbps", "25600").code == 1
+
+
+HAND = """\
+fabric: custom
+chip: H100
+servers: {count: 4, gpus: 2, nics: 2}
+switches: {tor: 2, agg: 1}
+links:
+  - {from: "nic-[0-3]", to: tor-0, gbps: 400}
+  - {from: "nic-[4-7]", to: tor-1, gbps: 400}
+  - {from: tor-0, to: agg-0, gbps: 400}
+"""
+
+
+def test_a_hand_written_one_with_an_island_and_half_a_cable(capsys: Capsys, tmp_path: Path) -> None:
+    file = tmp_path / "net.yaml"
+    file.write_text(HAND)
+    said = roadbed(capsys, "fabric", "check", "--fabric", str(file), "--json")
+    assert said.code == 1
+    assert [(fault["code"], fault["where"]) for fault in said.json()["faults"]] == [("island", "gpu-4")]
+    file.write_text(HAND + "  - {from: tor-1, to: agg-0, gbps: 400, one_way: true}\n")
+    said = roadbed(capsys, "fabric", "check", "--fabric", str(file))
+    assert "one-way  tor-1:agg-0" in said.out
+    file.write_text(HAND + "  - {from: tor-1, to: agg-0, gbps: 400}\n")
+    assert roadbed(capsys, "fabric", "check", "--fabric", str(file)).code == 0
+
+
+def test_a_mistake_in_the_file_has_its_line(capsys: Capsys, tmp_path: Path) -> None:
+    file = tmp_path / "net.yaml"
+    file.write_text(HAND.replace("agg-0", "agg-7"))
+    said = roadbed(capsys, "fabric", "check", "--fabric", str(file))
+    assert said.code == 2
+    assert "net.yaml:8: links.2.to: 'agg-7': there are 1 of kind agg" in said.err
