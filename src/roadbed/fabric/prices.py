@@ -32,7 +32,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
 DEFAULTS: dict[str, Price] = {
     "switch_25t": Price(usd=28_000, watts=_25T_WATTS, basis="estimate: 64x400G, street price, typical draw, no optics"),
     "switch_51t": Price(
-        usd=48_000, watts=_25T_WATTS * 1.45, basis="estimate: 128x400G; draw is switch_25t + 45 % (HPN §5)"
+        usd=48_000, watts=_25T_WATTS * 1.45, basis="estimate: 128x400G; draw is switch_25t + 45 % (HPN, SIGCOMM'24)"
     ),
     "card": Price(usd=2_000, watts=60, basis="estimate: 2x200G RDMA card"),
     "copper": Price(usd=35, watts=0.1, basis="estimate: passive copper, to 3 m; per 100 Gb/s"),
@@ -40,7 +40,7 @@ DEFAULTS: dict[str, Price] = {
     "multimode": Price(
         usd=_SINGLE_MODE_USD * 0.3,
         watts=4.0,
-        basis="estimate: two SR ends and fibre, to 100 m; 30 % of single_mode (HPN §10)",
+        basis="estimate: two SR ends and fibre, to 100 m; 30 % of single_mode (HPN)",
     ),
     "single_mode": Price(usd=_SINGLE_MODE_USD, watts=5.0, basis="estimate: two DR/FR ends and fibre; per 100 Gb/s"),
 }

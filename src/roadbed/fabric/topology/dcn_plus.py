@@ -2,7 +2,7 @@
 
 A segment is 16 servers behind two ToRs; each card has a port on both. A ToR's 64 uplinks are 8 parallel cables to each
 of the pod's 8 Aggs, and an Agg's 64 uplinks spread over 128 Cores: three hashes in a row on the way up and again none
-on the way down, which is where flows collide. Source: HPN 7.0 (SIGCOMM'24) §9.1.
+on the way down, which is where flows collide. Source: HPN 7.0 (SIGCOMM'24).
 """
 
 import msgspec
