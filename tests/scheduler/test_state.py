@@ -155,7 +155,7 @@ def test_any_history_leaves_what_nobody_holds(actions: list[tuple[str, int, int]
             fresh.take(slot, taken)
         assert same(copy_of(state), copy_of(fresh))
         whole = (state.left == 1000).sum(1)
-        assert state.whole == whole.tolist()
+        assert state.whole.tolist() == whole.tolist()
         assert state.num_with == np.bincount(whole, minlength=4).tolist()
         assert (state.left[state.exists] >= 0).all()
         assert (state.left <= 1000).all()

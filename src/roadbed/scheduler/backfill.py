@@ -112,7 +112,9 @@ def _enough_whole(state: State, gang: Gang, leaving: Sequence[tuple[float, Run]]
     room = sum(num * (free // each) for free, num in enumerate(state.num_with))
     for count, (_, run) in enumerate(leaving, 1):
         for slot in run.held:
-            before = freed.get(slot.node, whole[slot.node])
+            before = freed.get(slot.node)
+            if before is None:
+                before = int(whole[slot.node])
             after = freed[slot.node] = before + len(slot.devices)
             room += after // each - before // each
         if room >= gang.num:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from roadbed.scheduler.base import WHOLE
 from roadbed.scheduler.state import Ints, State
 from roadbed.scheduler.tree import CLUSTER, SERVER, Tree
 
@@ -75,13 +74,12 @@ class DomainValue:
         """Brings the free whole devices of every domain up to date; O(nodes changed)."""
         changed, self._position = state.changed_since(self._position)
         if changed is None or not self.free:
-            self.free = [(state.left == WHOLE).sum(1).astype(np.int64)]
+            self.free = [state.whole.copy()]
             for tier in range(CLUSTER):
                 self.free.append(self.tree.up(tier, self.free[tier]))
             return
         if not len(changed):
             return
-        now = (state.left[changed] == WHOLE).sum(1)
-        delta = now - self.free[SERVER][changed]
+        delta = state.whole[changed] - self.free[SERVER][changed]
         for tier in range(CLUSTER + 1):
             np.add.at(self.free[tier], self.tree.of[tier][changed], delta)

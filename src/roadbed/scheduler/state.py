@@ -48,9 +48,9 @@ class State:
         self.schedulable = np.array([not node.cordoned for node in self.nodes], bool)
         self.used_by = np.zeros((num, 6), np.int32)
         self._num: list[int] = self.num_devices.tolist()
-        self.whole: list[int] = self.num_devices.tolist()  # free devices nobody has a part of, by node
+        self.whole = self.num_devices.copy()  # free devices nobody has a part of, by node
         self.num_with = [0] * (width + 1)  # nodes with so many of them
-        for each in self.whole:
+        for each in self._num:
             self.num_with[each] += 1
         self.log: list[int] = []
         self.log_start = 0  # entries dropped from the front of the log
@@ -169,7 +169,7 @@ class State:
                     row[device] = after
                     num += (after == WHOLE) - (before == WHOLE)
             if num:
-                whole = self.whole[node]
+                whole = int(self.whole[node])
                 self.num_with[whole] -= 1
                 self.num_with[whole + num] += 1
                 self.whole[node] = whole + num

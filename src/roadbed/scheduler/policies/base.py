@@ -34,7 +34,9 @@ class Ask:
             & (state.cpu_left[nodes] >= shape.cpu_milli)
             & (state.memory_left[nodes] >= shape.memory_mib)
         )
-        if shape.num_devices:
+        if shape.num_devices and shape.milli == WHOLE:
+            fits &= state.whole[nodes] >= shape.num_devices
+        elif shape.num_devices:
             fits &= (state.left[nodes] >= shape.milli).sum(1) >= shape.num_devices
         return fits
 
