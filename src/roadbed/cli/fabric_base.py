@@ -47,9 +47,14 @@ def fabric_options(command: Callable[..., None]) -> Callable[..., None]:
     return fabric(gpus_option(set_option(command)))
 
 
+def find_family(name_or_file: str) -> bool:
+    """Whether this is a family's name, not a file's."""
+    return name_or_file.replace("-", "_") in registry.FAMILIES
+
+
 def load_fabric(name_or_file: str, *, gpus: int | None, settings: Mapping[str, str]) -> Fabric:
     """The network of a family's name or of a file (recipe, hand-written, SimAI). Errors name a parameter or a line."""
-    if name_or_file.replace("-", "_") in registry.FAMILIES:
+    if find_family(name_or_file):
         return registry.build(name_or_file.replace("-", "_"), gpus=gpus, **settings)
     path = Path(name_or_file)
     if not path.exists() and not path.suffix and path.parent == Path():

@@ -11,12 +11,12 @@ from roadbed.cli.fabric_base import fabric_options, load_fabric
 from roadbed.cli.fabric_load import Load, Sizes, human_size, human_time, load_options
 from roadbed.fabric.collective.base import OPS, check_op
 from roadbed.fabric.collective.chooser import MAKERS, MENUS, Menu
-from roadbed.fabric.collective.table import Grouping, collective_rows, num_draws
+from roadbed.fabric.collective.table import Grouping, Row, collective_rows, num_draws
 
 
 @click.command("collective")
 @fabric_options
-@click.option("--op", type=click.Choice(OPS), default="allreduce", show_default=True)
+@click.option("--op", type=click.Choice(OPS), default="allreduce", show_default=True, help="What the ranks do.")
 @click.option("--sizes", type=Sizes(), default="1M..4G", show_default=True, help="1M..4G (×4), 1M..4G*2, or 64M,1G.")
 @click.option("--groups", type=click.Choice(["all", "rail"]), default="all", show_default=True,
               help="One collective over all ranks, or one per rail at the same time.")  # fmt: skip
@@ -25,7 +25,7 @@ from roadbed.fabric.collective.table import Grouping, collective_rows, num_draws
 @click.option("--menu", type=click.Choice(MENUS), default="nccl", show_default=True,
               help="What to choose from: NCCL's algorithms, or all.")  # fmt: skip
 @click.option(
-    "--draws", type=click.IntRange(1, 1000), help="Draws of hashed connections to average. Default: 16 at most."
+    "--draws", type=click.IntRange(1, 1000), help="Draws of hashed connections to average. Default: 64 at most."
 )
 @click.option("--why", is_flag=True, help="Say why the algorithm was chosen, and what holds it.")
 @load_options
@@ -74,6 +74,10 @@ def command(
     if as_json:
         print_json({"rows": [msgspec.structs.asdict(row) for row in rows]})
         return
+    _show(network.name, rows, why)
+
+
+def _show(name: str, rows: list[Row], why: bool) -> None:
     print_table(
         ["SIZE", "ALGORITHM", "TIME", "ALGBW GB/s", "BUSBW GB/s"],
         [
@@ -91,7 +95,7 @@ def command(
     first = rows[0]
     talk(
         dim(
-            f"{network.name}, {first.gpus} GPUs × {concurrent}, {first.ranks} ranks, "
+            f"{name}, {first.gpus} GPUs × {first.concurrent}, {first.ranks} ranks, "
             f"paths {first.paths}, mean of {first.draws}"
         )
     )

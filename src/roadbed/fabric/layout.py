@@ -1,7 +1,8 @@
 """Which GPUs a job gets, and in which order its ranks stand, for experiments and what-ifs.
 
 `packed` is what a scheduler that knows the network does: whole servers, neighbours first. `scattered` is what one that
-does not know it ends up with after a while: servers from anywhere, in the order they fell free.
+knows pods and nothing below them ends up with after a while: pod by pod, servers in the order they fell free.
+`anywhere` knows not even pods.
 """
 
 from typing import Literal
@@ -12,9 +13,9 @@ from roadbed.errors import UsageError
 from roadbed.fabric.base import Fabric, Ints
 from roadbed.fabric.collective.chooser import by_topology
 
-Placement = Literal["packed", "scattered"]
+Placement = Literal["packed", "scattered", "anywhere"]
 Order = Literal["given", "planned", "shuffled"]
-PLACEMENTS: tuple[Placement, ...] = ("packed", "scattered")
+PLACEMENTS: tuple[Placement, ...] = ("packed", "scattered", "anywhere")
 ORDERS: tuple[Order, ...] = ("given", "planned", "shuffled")
 
 
@@ -33,8 +34,11 @@ def place(
     rng = np.random.default_rng(seed)
     server = fabric.server[: fabric.num_gpus]
     servers = np.arange(fabric.num_servers)
-    if how == "scattered":
+    if how != "packed":
         servers = rng.permutation(servers)
+    if how == "scattered":
+        first = np.searchsorted(server, servers)
+        servers = servers[np.argsort(fabric.pod[first], kind="stable")]
     whole = -(-num_gpus // fabric.gpus_per_server)
     if num_jobs * whole > len(servers):
         raise UsageError(

@@ -28,6 +28,10 @@ from roadbed.fabric.paths import Paths, Policy, choose
 from roadbed.fabric.routes import Routes
 
 
+TOGETHER = 0.02
+"""Of the time since the beginning."""
+
+
 class Job(msgspec.Struct, frozen=True):
     """One collective of several at the same time."""
 
@@ -258,7 +262,8 @@ def _pcie(fabric: Fabric) -> tuple[Ints, Ints]:
 def _finish(capacity: Floats, sessions: Sessions, amount: Floats) -> tuple[Floats, Ints]:
     """When each session is done with its member's bytes if all begin together, and the fullest link of its last round.
 
-    Rates are solved again whenever sessions finish; those that finish together (symmetric rails) do so in one round.
+    Rates are solved again whenever sessions finish. Those that finish within TOGETHER of each other keep their rates to
+    their own end: in symmetric networks they are many, and what they would leave to each other is less than that.
     """
     num = len(amount)
     left = amount.astype(np.float64).copy()
@@ -273,10 +278,10 @@ def _finish(capacity: Floats, sessions: Sessions, amount: Floats) -> tuple[Float
         _blame(capacity, some, rate, active, held_by)
         needs = left[active] / rate
         step = float(needs.min())
+        done = needs <= step + TOGETHER * (now + step)
+        finish[active[done]] = now + needs[done]
         now += step
         left[active] -= rate * step
-        done = needs <= step * (1 + 1e-9)
-        finish[active[done]] = now
         active = active[~done]
     return finish, held_by
 
@@ -292,13 +297,16 @@ def _pick(sessions: Sessions, some: Ints) -> Sessions:
 
 def _blame(capacity: Floats, some: Sessions, rate: Floats, active: Ints, held_by: Ints) -> None:
     """Writes, for every active session, its link with the least room left."""
-    per_entry = np.repeat(rate, np.diff(some.start)) * some.count
+    lengths = np.diff(some.start)
+    per_entry = np.repeat(rate, lengths) * some.count
     used = np.bincount(some.link, weights=per_entry, minlength=len(capacity))
     full = (used / np.maximum(capacity, 1e-300))[some.link]
-    for at, session in enumerate(active):
-        low, high = int(some.start[at]), int(some.start[at + 1])
-        if high > low:
-            held_by[session] = some.link[low + int(np.argmax(full[low:high]))]
+    busy = lengths > 0
+    most = np.repeat(np.maximum.reduceat(full, some.start[:-1][busy]), lengths[busy]) if busy.any() else full
+    hits = np.flatnonzero(full >= most)
+    owner = np.repeat(np.arange(len(active)), lengths)[hits]
+    first = np.searchsorted(owner, np.flatnonzero(busy))
+    held_by[active[busy]] = some.link[hits[first]]
 
 
 def _sum_by(link: Ints, amount: Floats, fabric: Fabric) -> Floats:

@@ -63,7 +63,7 @@ def num_draws(fabric: Fabric, options: PathOptions) -> int:
     """How many draws of hashed connections to average: one where nothing is left to chance, fewer on large fabrics."""
     if options.policy != "ecmp":
         return 1
-    return max(1, min(16, 65_536 // max(fabric.num_gpus, 1)))
+    return max(1, min(64, 65_536 // max(fabric.num_gpus, 1)))
 
 
 def collective_rows(

@@ -97,34 +97,13 @@ def run_step(
     dp = data_parallel(parallel, model, num)
     micro = num_micro_batches(parallel, dp)
     jobs = [groups_of(parallel, np.asarray(gpus, np.int32), dp) for gpus in placements]
-    forward, backward = _compute(fabric, model, parallel, efficiency)
-    exposed: list[Exposed] = []
-    passes = {"forward": forward, "backward": backward}
-    up_bytes = reduction = 0.0
-    for comm in communication(model, parallel, dp):
-        priced = _price(fabric, comm, jobs, options, health)
-        in_passes, cost = _in_passes(comm, priced.seconds, {"forward": forward, "backward": backward})
-        for name, extra in in_passes.items():
-            passes[name] += extra
-        hidden = min(comm.overlap * backward, comm.per_step * priced.seconds)
-        late = comm.per_step * priced.seconds - hidden
-        reduction += late
-        times = micro * (comm.forward + comm.backward) + comm.per_step
-        up_bytes += priced.up_bytes * times
-        exposed.append(
-            Exposed(
-                dimension=comm.dimension,
-                op=comm.op,
-                algorithm=priced.algorithm,
-                num_ranks=_rows(jobs[0], comm.dimension).shape[1],
-                size=comm.size,
-                times=times,
-                one_s=priced.seconds,
-                total_s=times * priced.seconds,
-                exposed_s=micro * cost + late,
-            )
-        )
-    one = passes["forward"] + passes["backward"]
+    compute = _compute(fabric, model, parallel, efficiency)
+    sent = [
+        (comm, _price(fabric, comm, jobs, options, health)) for comm in communication(model, parallel, dp)
+    ]  # fmt: skip
+    exposed = [_exposed(comm, priced, compute, micro, jobs[0]) for comm, priced in sent]
+    reduction = sum(_late(comm, priced, compute[1]) for comm, priced in sent)
+    one = sum(compute) + sum(_in_passes(comm, priced.seconds, compute) for comm, priced in sent)
     bubble = (parallel.pp - 1) / parallel.virtual * one
     step_s = micro * one + bubble + reduction
     samples = dp * parallel.micro_batch * micro
@@ -138,14 +117,40 @@ def run_step(
         num_micro_batches=micro,
         samples=samples,
         step_s=step_s,
-        compute_s=micro * (forward + backward),
+        compute_s=micro * sum(compute),
         bubble_s=bubble,
         exposed=exposed,
         samples_per_s=samples / step_s,
         tokens_per_s_gpu=samples * model.seq / step_s / num,
         mfu=model.step_flops(samples) / (step_s * num * peak),
-        cross_segment_bytes=up_bytes,
+        cross_segment_bytes=sum(priced.up_bytes * _times(comm, micro) for comm, priced in sent),
         num_jobs=len(placements),
+    )
+
+
+def _times(comm: Comm, micro: int) -> float:
+    """How often in a step, on one stage."""
+    return micro * (comm.forward + comm.backward) + comm.per_step
+
+
+def _late(comm: Comm, priced: Priced, backward: float) -> float:
+    """Seconds of what is sent once a step that the last backward pass does not cover."""
+    total = comm.per_step * priced.seconds
+    return total - min(comm.overlap * backward, total)
+
+
+def _exposed(comm: Comm, priced: Priced, compute: tuple[float, float], micro: int, groups: Groups) -> Exposed:
+    times = _times(comm, micro)
+    return Exposed(
+        dimension=comm.dimension,
+        op=comm.op,
+        algorithm=priced.algorithm,
+        num_ranks=_rows(groups, comm.dimension).shape[1],
+        size=comm.size,
+        times=times,
+        one_s=priced.seconds,
+        total_s=times * priced.seconds,
+        exposed_s=micro * _in_passes(comm, priced.seconds, compute) + _late(comm, priced, compute[1]),
     )
 
 
@@ -166,13 +171,10 @@ def _compute(fabric: Fabric, model: Transformer, parallel: Parallel, efficiency:
     return forward, forward * (3 if parallel.recompute else 2)
 
 
-def _in_passes(comm: Comm, seconds: float, compute: dict[str, float]) -> tuple[dict[str, float], float]:
-    """What messages add to each pass of a micro-batch, and their sum."""
-    added = {}
-    for name, times in (("forward", comm.forward), ("backward", comm.backward)):
-        total = times * seconds
-        added[name] = max(0.0, total - comm.overlap * compute[name]) if times else 0.0
-    return added, sum(added.values())
+def _in_passes(comm: Comm, seconds: float, compute: tuple[float, float]) -> float:
+    """Seconds that messages add to the two passes of a micro-batch."""
+    counts = (comm.forward, comm.backward)
+    return sum(max(0.0, num * seconds - comm.overlap * one) for num, one in zip(counts, compute, strict=True))
 
 
 def _rows(groups: Groups, dimension: Dimension) -> Ints:
