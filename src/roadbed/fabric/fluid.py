@@ -20,7 +20,7 @@ from roadbed.fabric.store import Index, Store
 
 TOLERANCE = 1e-9
 """Rates and loads closer than this, relatively, are equal."""
-_PATIENCE = 8
+_PATIENCE = 32
 """Rounds of joining one by one; then all neighbours join at once."""
 
 Wide = npt.NDArray[np.int64]
