@@ -1,17 +1,22 @@
 """`roadbed fabric collective`: collectives on a network, by size, in the columns of nccl-tests."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
+from msgspec import structs
 
 from roadbed.cli.base import dim, json_option, print_json, print_table, talk
-from roadbed.cli.fabric_base import fabric_options, load_fabric
+from roadbed.cli.fabric_base import fabric_options, load_fabric, write_text
 from roadbed.cli.fabric_load import Load, Sizes, human_size, human_time, load_options
-from roadbed.fabric.collective.base import OPS, check_op
-from roadbed.fabric.collective.chooser import MAKERS, MENUS, Menu
+from roadbed.fabric.base import Fabric, Health, Ints
+from roadbed.fabric.collective.base import OPS, check_op, ranks_of
+from roadbed.fabric.collective.chooser import MAKERS, MENUS, Menu, algorithms, traffic_of
+from roadbed.fabric.collective.run import Job, PathOptions, goodput, price
 from roadbed.fabric.collective.table import Grouping, Row, collective_rows, num_draws
+from roadbed.fabric.layout import by_rail
 
 
 @click.command("collective")
@@ -28,6 +33,7 @@ from roadbed.fabric.collective.table import Grouping, Row, collective_rows, num_
     "--draws", type=click.IntRange(1, 1000), help="Draws of hashed connections to average. Default: 64 at most."
 )
 @click.option("--why", is_flag=True, help="Say why the algorithm was chosen, and what holds it.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write an HTML report with plots here.")
 @load_options
 @json_option
 def command(
@@ -42,6 +48,7 @@ def command(
     menu: Menu,
     draws: int | None,
     why: bool,
+    report: Path | None,
     as_json: bool,
     **load: Any,
 ) -> None:
@@ -71,10 +78,44 @@ def command(
         options=paths,
         health=chosen.health(network),
     )
+    if report is not None:
+        _write(report, network, rows, drawn, paths, chosen.health(network), algorithm)
     if as_json:
         print_json({"rows": [msgspec.structs.asdict(row) for row in rows]})
         return
     _show(network.name, rows, why)
+
+
+def _write(
+    report: Path,
+    network: Fabric,
+    rows: list[Row],
+    drawn: list[list[Ints]],
+    paths: PathOptions,
+    health: Health,
+    algorithm: str | None,
+) -> None:
+    """Every algorithm's curve, and the links under the largest size's."""
+    from roadbed.twin.fabric_report import Load as Under
+    from roadbed.twin.fabric_report import collective_report
+
+    first, last = rows[0], rows[-1]
+    op, sizes = check_op(first.op), [row.bytes for row in rows]
+    members = [part for gpus in drawn[0] for part in (by_rail(network, gpus) if first.groups == "rail" else [gpus])]
+    curves = {"chosen": rows}
+    for name in [algorithm] if algorithm else algorithms(network, op, ranks_of(network, members[0]), "all"):
+        curves[name] = collective_rows(
+            network, op, sizes, drawn, groups=first.groups, algorithm=name, options=paths, health=health
+        )  # fmt: skip
+    ranks = [ranks_of(network, gpus) for gpus in members]
+    name = algorithm or last.algorithm.removesuffix("_tree")
+    work = [Job(op, one, traffic_of(network, op, one, name)) for one in ranks]
+    solved = price(network, work, structs.replace(paths, draws=1), health)
+    slowest = max(one.net_s_per_byte for one in solved.jobs)
+    use = solved.link_bytes / goodput(network, health).clip(1.0) / slowest if slowest else solved.link_bytes
+    under = Under(network, use, f"{last.algorithm}, {human_size(last.bytes)}, mean over the slowest session")
+    write_text(report, collective_report(curves, under))
+    talk(f"report: {report}")
 
 
 def _show(name: str, rows: list[Row], why: bool) -> None:

@@ -12,6 +12,7 @@ from roadbed.cli.fabric_base import find_family, gpus_option, load_fabric, read_
 from roadbed.cli.fabric_load import Load, human_size, human_time, load_options
 from roadbed.errors import UsageError
 from roadbed.fabric import prices as price_table
+from roadbed.fabric.collective.table import collective_rows
 from roadbed.fabric.compare import Compared, assess
 from roadbed.fabric.step.model import MODELS, find_model
 from roadbed.fabric.step.parallel import usual_cut
@@ -19,6 +20,7 @@ from roadbed.fabric.step.run import MATMUL_EFFICIENCY
 
 Count = click.IntRange(1, 1 << 20)
 MAX_DESIGNS = 16
+SIZES = [1 << (20 + 2 * at) for at in range(7)]
 
 
 @click.command("compare")
@@ -65,12 +67,16 @@ def command(
     load, trained = Load(**given), find_model(model)
     table = None if prices is None else price_table.read(read_text(prices), str(prices))
     rows: list[Compared] = []
+    networks, curves = [], {}
     chip = settings.get("chip")
     for name in fabrics:
         counts = {**settings, "chip": chip} if chip and find_family(name) else settings
         network = load_fabric(name, gpus=gpus and gpus * concurrent, settings=counts)
         chip = chip or network.chip
         jobs = load.jobs(network, gpus or network.num_gpus // concurrent, concurrent)
+        networks.append(network)
+        if report is not None:
+            curves[network.name] = collective_rows(network, "allreduce", SIZES, [jobs])
         rows.append(
             assess(
                 network, trained, cut, jobs, load.path_options(network),
@@ -80,7 +86,7 @@ def command(
     if report is not None:
         from roadbed.twin.fabric_report import compare_report
 
-        write_text(report, compare_report(rows))
+        write_text(report, compare_report(rows, networks, curves))
         talk(f"report: {report}")
     if as_json:
         print_json({"rows": [_data(row) for row in rows]})

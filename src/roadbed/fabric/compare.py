@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from roadbed.fabric.base import Fabric, Health, Ints, Kind
+from roadbed.fabric.base import Fabric, Floats, Health, Ints, Kind
 from roadbed.fabric.collective.base import ranks_of
 from roadbed.fabric.collective.chooser import traffic_of
 from roadbed.fabric.collective.run import Job, PathOptions, goodput, prepare
@@ -34,6 +34,8 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     busiest_link: str
     busiest_share: float
     """Of its capacity, while gradients are reduced."""
+    utilisation: Floats
+    """[L] Of every link's capacity, while gradients are reduced."""
     usd_per_gpu: float
     watts_per_gpu: float
     design: Design
@@ -52,15 +54,17 @@ def assess(
 ) -> Compared:
     """One design under jobs of this model. Raises UsageError as `run_step` does."""
     step = run_step(fabric, model, parallel, jobs, options, health, efficiency=efficiency)
-    queue, link, share = _burst(fabric, model, parallel, jobs, options, health or Health.of(fabric))
+    queue, use = _burst(fabric, model, parallel, jobs, options, health or Health.of(fabric))
+    busiest = int(np.argmax(use))
     design = describe(fabric, prices)
     return Compared(
         fabric=fabric.name,
         paths=options.policy,
         step=step,
         max_queue_bytes=queue,
-        busiest_link=link,
-        busiest_share=share,
+        busiest_link=fabric.link_name(busiest) if use[busiest] > 0 else "",
+        busiest_share=float(use[busiest]),
+        utilisation=use,
         usd_per_gpu=design.usd / design.num_gpus,
         watts_per_gpu=design.watts / design.num_gpus,
         design=design,
@@ -69,17 +73,18 @@ def assess(
 
 def _burst(
     fabric: Fabric, model: Transformer, parallel: Parallel, jobs: Sequence[Ints], options: PathOptions, health: Health
-) -> tuple[float, str, float]:
-    """Fullest queue of a switch, the busiest link of the network and its use, while all gradients are reduced."""
+) -> tuple[float, Floats]:
+    """Fullest queue of a switch, and the use of every link between cards, while all gradients are reduced."""
+    nothing = 0.0, np.zeros(fabric.num_links)
     dp = data_parallel(parallel, model, len(jobs[0]))
     sent = [one for one in communication(model, parallel, dp) if one.dimension == "dp"]
     if not sent:
-        return 0.0, "", 0.0
+        return nothing
     comm = max(sent, key=lambda one: one.size)
     rows = np.concatenate([groups_of(parallel, np.asarray(gpus, np.int32), dp).dp for gpus in jobs])
     groups = [ranks_of(fabric, row) for row in rows]
     if all(one.num_servers == 1 for one in groups):
-        return 0.0, "", 0.0
+        return nothing
     work = [Job(comm.op, one, traffic_of(fabric, comm.op, one, "ring")) for one in groups]
     ready = prepare(fabric, work, options, health)
     flows = Flows.of(ready.sessions, ready.bytes_per_byte * comm.size, latency_s=ready.latency_s)
@@ -89,5 +94,4 @@ def _burst(
     queue = float(outcome.peak_queue_bytes[ports].max(initial=0.0))
     network = (fabric.kind[fabric.src] >= Kind.NIC) & (fabric.kind[fabric.dst] >= Kind.NIC)
     use = np.where(network, outcome.link_bytes / np.maximum(capacity, 1.0) / max(outcome.end_s, 1e-12), 0.0)
-    busiest = int(np.argmax(use))
-    return queue, fabric.link_name(busiest), float(use[busiest])
+    return queue, use

@@ -28,7 +28,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Of one collective."""
     bytes: int
     concurrent: int
-    groups: str
+    groups: Grouping
     paths: str
     draws: int
     time_s: float
