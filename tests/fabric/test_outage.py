@@ -8,17 +8,18 @@ import pytest
 
 from roadbed.errors import UsageError
 from roadbed.fabric.base import Fabric, Health, LinkKind
-from roadbed.fabric.collective.base import ranks_of
+from roadbed.fabric.collective.base import Op, ranks_of
 from roadbed.fabric.collective.chooser import traffic_of
 from roadbed.fabric.collective.run import Job, PathOptions, price
 from roadbed.fabric.constants import RDMA_GIVES_UP_S
 from roadbed.fabric.faults import Fault, parse
 from roadbed.fabric.outage import Outage, run
+from roadbed.fabric.paths import Policy
 from roadbed.fabric.registry import build
 
 HPN = build("hpn7", gpus=32)
 SINGLE = build("single_tor", gpus=128)
-SIZE = 1 << 30
+SIZE = 1 << 32
 
 
 def first_cable(fabric: Fabric, card: str) -> str:
@@ -73,6 +74,24 @@ def test_the_job_is_lost_when_rdma_gives_up() -> None:
     assert one.longest_stall_s == pytest.approx(59.0, rel=1e-3)
     short = outage(SINGLE, cut(SINGLE, 1.0, 20.0), gpus=128, for_s=60.0)
     assert short.job_lost_s is None
+
+
+@pytest.mark.parametrize("policy", ["ecmp", "spray", "planned"])
+def test_every_policy_survives_with_two_tors_and_waits_with_one(policy: Policy) -> None:
+    options = PathOptions(policy=policy)
+    dual = outage(HPN, cut(HPN), options=options)
+    single = outage(SINGLE, cut(SINGLE), gpus=128, options=options)
+    assert dual.stalled_s == pytest.approx(0.5, rel=1e-3)
+    assert single.stalled_s == pytest.approx(4.0, rel=1e-3)
+    assert single.after == pytest.approx(single.before, rel=0.02)
+
+
+@pytest.mark.parametrize("op", ["allgather", "alltoall"])
+def test_other_operations_loop_as_well(op: Op) -> None:
+    one = outage(HPN, cut(HPN), op=op, convergence_s=0.25)
+    assert one.algorithm == ("ring" if op == "allgather" else "pxn")
+    assert one.stalled_s == pytest.approx(0.25, rel=1e-2)
+    assert one.iterations > 10
 
 
 def test_every_flap_costs_a_convergence() -> None:

@@ -38,7 +38,7 @@ _WIDTH = 60
 @click.option("--convergence", "convergence_s", type=Duration(), default=f"{CONVERGENCE_S:g}s", show_default=True,
               help="From the fault to new routes (an estimate).")  # fmt: skip
 @click.option("--op", type=click.Choice(OPS), default="allreduce", show_default=True, help="What the job repeats.")
-@click.option("--algorithm", type=click.Choice(list(MAKERS)), default="ring", show_default=True, help="How it does it.")
+@click.option("--algorithm", type=click.Choice(list(MAKERS)), help="How it does it. Default: in rings.")
 @click.option("--bytes", "size", type=Sizes(), default="1G", show_default=True, help="Of one iteration.")
 @click.option("--for", "for_s", type=Duration(), default="60s", show_default=True, help="How long the job runs.")
 @click.option("--against", metavar="NAME|FILE", help="The same on another network, side by side: single_tor.")
@@ -48,7 +48,7 @@ _WIDTH = 60
 def command(
     fabric: str, gpus: int | None, settings: Mapping[str, str], links: tuple[str, ...], tors: tuple[str, ...],
     nics: tuple[str, ...], at_s: float, repair_s: float | None, flaps: int, left: float, convergence_s: float, op: str,
-    algorithm: str, size: tuple[int, ...], for_s: float, against: str | None, report: Path | None, as_json: bool,
+    algorithm: str | None, size: tuple[int, ...], for_s: float, against: str | None, report: Path | None, as_json: bool,
     **load: Any,
 ) -> None:  # fmt: skip
     """Cut a link, a ToR or a card while a collective runs in a loop.

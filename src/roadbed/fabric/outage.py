@@ -14,7 +14,7 @@ import numpy as np
 from roadbed.errors import UsageError
 from roadbed.fabric.base import Fabric, Floats, Health, Ints, LinkKind
 from roadbed.fabric.collective.base import Op, Traffic, ranks_of
-from roadbed.fabric.collective.chooser import traffic_of
+from roadbed.fabric.collective.chooser import algorithms, traffic_of
 from roadbed.fabric.collective.run import Job, PathOptions, goodput, price
 from roadbed.fabric.constants import CONVERGENCE_S, RDMA_GIVES_UP_S
 from roadbed.fabric.faults import Event, Fault, schedule
@@ -78,7 +78,7 @@ class Loop:
         self.cut_off = 0
         self.starts: list[float] = []
         self._open = 0
-        self._ways: list[Ints] = []
+        self._ways: list[tuple[Ints, Floats]] = []
         self.sessions, self.latency_s = self._place()
         self.members = np.bincount(np.repeat(traffic.session, options.qps), minlength=self.num).astype(np.float64)
 
@@ -127,20 +127,20 @@ class Loop:
 
     def _ways_of(self, paths: Paths) -> tuple[Ints, Floats, Wide]:
         """(link, share, connection) of all entries, the last known ones where there is no way."""
-        ways = [paths.links_of(at) for at in range(len(paths.hops))]
-        shares = [paths.share[paths.start[at] : paths.start[at + 1]] for at in range(len(ways))]
+        ways = [
+            (paths.links_of(at), paths.share[paths.start[at] : paths.start[at + 1]]) for at in range(len(paths.hops))
+        ]
         for at in paths.lost.tolist():
             if not self._ways:
                 name = self.routes.fabric.node_name(int(self.traffic.src[at // self.options.qps]))
                 raise UsageError(
-                    f"{name} can't reach its neighbour in the ring before anything breaks",
+                    f"{name} can't reach its neighbour in the collective before anything breaks",
                     hint="roadbed fabric check --fabric …", field="gpus",
                 )  # fmt: skip
             ways[at] = self._ways[at]
-            shares[at] = np.full(len(ways[at]), 1.0 if self.options.policy != "spray" else 1 / max(1, len(ways[at])))
         self._ways = ways
-        owner = np.repeat(np.arange(len(ways)), [len(way) for way in ways])
-        return np.concatenate(ways), np.concatenate(shares), owner
+        owner = np.repeat(np.arange(len(ways)), [len(links) for links, _ in ways])
+        return np.concatenate([links for links, _ in ways]), np.concatenate([share for _, share in ways]), owner
 
 
 def run(
@@ -149,15 +149,15 @@ def run(
     *,
     gpus: Ints,
     op: Op = "allreduce",
-    algorithm: str = "ring",
+    algorithm: str | None = None,
     size: int = 1 << 30,
     for_s: float = 60.0,
     options: PathOptions | None = None,
     convergence_s: float = CONVERGENCE_S,
     health: Health | None = None,
 ) -> Outage:
-    """Loops the collective for `for_s` seconds under these faults. health: what is broken before it begins.
-    UsageError names what is out of range."""
+    """Loops the collective for `for_s` seconds under these faults. algorithm: a ring by default, or the usual one where
+    no ring does this. health: what is broken before it begins. UsageError names what is out of range."""
     if not 0 < for_s <= MAX_FOR_S:
         raise UsageError(f"for is {for_s:g} s; it must be above 0 and at most {MAX_FOR_S:g}", field="for")
     late = next((fault for fault in faults if fault.at_s >= for_s), None)
@@ -165,7 +165,8 @@ def run(
         raise UsageError(f"{late.what} breaks at {late.at_s:g} s, after the end at {for_s:g} s", field="at")
     chosen = options or PathOptions()
     ranks = ranks_of(fabric, gpus)
-    traffic = traffic_of(fabric, op, ranks, algorithm)
+    fitting = algorithms(fabric, op, ranks)
+    traffic = traffic_of(fabric, op, ranks, algorithm or ("ring" if "ring" in fitting else fitting[0]))
     if traffic.num_sessions == 0:
         raise UsageError(f"{ranks.num} GPUs of one server send nothing over the network", field="gpus")
     state = health if health is not None else Health.of(fabric)
