@@ -13,7 +13,12 @@ from roadbed.fabric.routes import Routes
 from roadbed.fabric.walk import walk
 from tests.fabric.networks import single_tor, small_dcn, small_hpn
 
-FABRICS = {"hpn7": small_hpn(), "one plane": small_hpn(planes=1, agg_down_ports=64), "dcn_plus": small_dcn(), "single": single_tor(16, 4)}
+FABRICS = {
+    "hpn7": small_hpn(),
+    "one plane": small_hpn(planes=1, agg_down_ports=64),
+    "dcn_plus": small_dcn(),
+    "single": single_tor(16, 4),
+}
 
 
 def demand_of(routes: Routes, num: int, seed: int, weight: Floats | None = None) -> Demand:
