@@ -27,7 +27,6 @@ from roadbed.fabric.maxmin import Sessions, share
 from roadbed.fabric.paths import Paths, Policy, choose
 from roadbed.fabric.routes import Routes
 
-
 TOGETHER = 0.02
 """Of the time since the beginning."""
 
