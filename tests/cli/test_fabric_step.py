@@ -62,3 +62,23 @@ def test_a_broken_file_names_its_line(capsys: Capsys, tmp_path: Path) -> None:
     said = roadbed(capsys, "fabric", "step", "--workload", str(file))
     assert said.code == 2
     assert "w.txt:4: fwd_compute_ns" in said.err
+
+
+def test_simais_results_beside_ours(capsys: Capsys, tmp_path: Path) -> None:
+    file, results = tmp_path / "w.txt", tmp_path / "r.csv"
+    file.write_text(WORKLOAD)
+    results.write_text(
+        "layer_name,r,fwd compute,wg compute,ig compute,fwd exposed comm,wg exposed comm,ig exposed comm,"
+        "fwd total comm,algbw,busbw,wg total comm,algbw,busbw,ig total comm,algbw,busbw\n"
+        "attention,r,1000,1000,1000,100,0,100,100,1,1,0,NONE,NONE,100,1,1\n"
+        "mlp,r,1000,1000,1000,100,0,0,100,1,1,900,1,1,0,NONE,NONE\n"
+    )
+    words = ("fabric", "step", "--workload", str(file), "--against", str(results))
+    rows = {row["phase"]: row for row in roadbed(capsys, *words, "--json").json()["against"]}
+    assert rows["fwd"]["simai_s"] == pytest.approx(200e-6)
+    assert rows["compute"]["ratio"] == pytest.approx(1.0, rel=1e-3)
+    assert all(row["ours_s"] > 0 for row in rows.values())
+    assert "OURS / SIMAI" in roadbed(capsys, *words).out
+    said = roadbed(capsys, "fabric", "step", "--model", "llama-7b", "--against", str(results))
+    assert said.code == 2
+    assert "--workload" in said.err

@@ -15,7 +15,8 @@ from roadbed.fabric.step.model import MODELS, find_model
 from roadbed.fabric.step.parallel import usual_cut
 from roadbed.fabric.step.run import MATMUL_EFFICIENCY, Exposed, Step, run_step
 from roadbed.fabric.step.simai import parse_workload
-from roadbed.fabric.step.workload import WorkloadStep, run_workload
+from roadbed.fabric.step.simai_results import Results, parse_results
+from roadbed.fabric.step.workload import PHASES, WorkloadStep, run_workload
 
 Count = click.IntRange(1, 1 << 20)
 
@@ -23,6 +24,7 @@ Count = click.IntRange(1, 1 << 20)
 @click.command("step")
 @fabric_options
 @click.option("--workload", type=click.Path(path_type=Path), help="A SimAI workload file; it says how many GPUs.")
+@click.option("--against", type=click.Path(path_type=Path), help="SimAI's results of that workload: its CSV.")
 @click.option("--model", help=f"One of {', '.join(MODELS)}.")
 @click.option("--tp", type=Count, help="Tensor-parallel ranks. Default: what is usual for the model.")
 @click.option("--pp", type=Count, help="Pipeline stages. Default: what is usual for the model.")
@@ -43,6 +45,7 @@ def command(
     gpus: int | None,
     settings: Mapping[str, str],
     workload: Path | None,
+    against: Path | None,
     model: str | None,
     efficiency: float,
     concurrent: int,
@@ -62,6 +65,9 @@ def command(
         raise UsageError(
             "give either --workload FILE or --model NAME", hint="roadbed fabric step --help", field="model"
         )
+    if against and not workload:
+        raise UsageError("--against holds a workload's results against SimAI's: give --workload too", field="against")
+    theirs = parse_results(read_text(against), str(against)) if against else None
     cut = {name: given.pop(name) for name in ("tp", "pp", "cp", "ep", "micro_batch", "zero", "virtual", "recompute")}
     batch = given.pop("global_batch") or 0
     load = Load(**given)
@@ -78,10 +84,35 @@ def command(
     else:
         parallel = usual_cut(model or "", global_batch=batch, **cut)
         step = run_step(network, find_model(model or ""), parallel, jobs, options, health, efficiency=efficiency)
+    compared = _compared(step, theirs) if theirs and isinstance(step, WorkloadStep) else []
     if as_json:
-        print_json(msgspec.to_builtins(step))
+        print_json({**msgspec.to_builtins(step), **({"against": compared} if theirs else {})})
         return
     show(step)
+    if compared:
+        click.echo()
+        print_table(
+            ["PHASE", "SIMAI", "OURS", "OURS / SIMAI"],
+            [
+                [row["phase"], human_time(row["simai_s"]), human_time(row["ours_s"]), _ratio(row["ratio"])]
+                for row in compared
+            ],
+            right=(1, 2, 3),
+        )
+
+
+def _compared(step: WorkloadStep, theirs: Results) -> list[dict[str, Any]]:
+    """Communication by phase, and compute: SimAI's and ours."""
+    pairs = [(phase, theirs.total_s(phase), step.phase_s[phase]) for phase in PHASES]
+    pairs.append(("compute", theirs.compute_s(), step.compute_s))
+    return [
+        {"phase": phase, "simai_s": simai, "ours_s": ours, "ratio": ours / simai if simai else None}
+        for phase, simai, ours in pairs
+    ]
+
+
+def _ratio(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}"
 
 
 def show(step: Step | WorkloadStep) -> None:

@@ -20,6 +20,7 @@ from roadbed.fabric.step.run import Exposed, upward
 from roadbed.fabric.step.simai import Message, Workload
 
 NS = 1e-9
+PHASES = ("fwd", "ig", "wg")
 
 
 class WorkloadStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +34,8 @@ class WorkloadStep(msgspec.Struct, frozen=True, kw_only=True):
     bubble_s: float
     pp_s: float
     exposed: list[Exposed]
+    phase_s: dict[str, float]
+    """Communication of each phase (fwd, ig, wg), hidden or not."""
     cross_segment_bytes: float
     num_jobs: int = 1
 
@@ -99,8 +102,12 @@ class _Tally:
         self.rows: dict[tuple[Dimension, Op], list[float]] = {}
         self.names: dict[tuple[Dimension, Op], str] = {}
         self.up_bytes = 0.0
+        self.phase_s = dict.fromkeys(PHASES, 0.0)
 
-    def add(self, message: Message, op: Op, seconds: float, exposed: float, name: str, up_bytes: float) -> None:
+    def add(
+        self, phase: str, message: Message, op: Op, seconds: float, exposed: float, name: str, up_bytes: float
+    ) -> None:  # fmt: skip
+        self.phase_s[phase] += seconds
         row = self.rows.setdefault((message.dimension, op), [0.0, 0.0, 0.0, 0.0])
         for at, value in enumerate((1.0, float(message.size), seconds, exposed)):
             row[at] += value
@@ -134,7 +141,7 @@ def run_workload(
     blocking = 0.0
     for phase in (0, 1):
         for layer in workload.layers:
-            blocking += _send(prices, tally, layer.messages[phase], hidden_s=0.0)
+            blocking += _send(prices, tally, PHASES[phase], layer.messages[phase])
     late = _weight_gradients(prices, tally, workload)
     pp_s = 0.0
     if workload.pp > 1 and workload.pp_comm:
@@ -152,19 +159,19 @@ def run_workload(
         bubble_s=bubble,
         pp_s=pp_s,
         exposed=tally.exposed(prices),
+        phase_s=tally.phase_s,
         cross_segment_bytes=tally.up_bytes,
         num_jobs=len(placements),
     )
 
 
-def _send(prices: _Prices, tally: _Tally, message: Message, hidden_s: float) -> float:
-    """Sends one message; seconds that do not hide."""
+def _send(prices: _Prices, tally: _Tally, phase: str, message: Message) -> float:
+    """Sends one message that everybody waits for; its seconds."""
     if message.op is None or message.size == 0 or prices.num_ranks(message.dimension) < 2:
         return 0.0
     seconds, name, up_bytes = prices.best(message.op, message.dimension, float(message.size))
-    shown = max(0.0, seconds - hidden_s)
-    tally.add(message, message.op, seconds, shown, name, up_bytes)
-    return shown
+    tally.add(phase, message, message.op, seconds, seconds, name, up_bytes)
+    return seconds
 
 
 def _weight_gradients(prices: _Prices, tally: _Tally, workload: Workload) -> float:
@@ -178,7 +185,7 @@ def _weight_gradients(prices: _Prices, tally: _Tally, workload: Workload) -> flo
             continue
         seconds, name, up_bytes = prices.best(message.op, message.dimension, float(message.size))
         sent = max(sent, now) + seconds
-        tally.add(message, message.op, seconds, 0.0, name, up_bytes)
+        tally.add("wg", message, message.op, seconds, 0.0, name, up_bytes)
     late = max(0.0, sent - now)
     for key, row in tally.rows.items():
         if key[0] in ("dp", "expert_dp") and late and row[3] == 0.0:
