@@ -1,5 +1,7 @@
 """`fabric collective`: rows by size, the promised columns, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.cli.fabric_shell import roadbed
@@ -62,6 +64,24 @@ def test_for_people(capsys: Capsys) -> None:
     assert said.code == 0
     assert said.out.splitlines()[0].split()[:2] == ["SIZE", "ALGORITHM"]
     assert "holds it" in said.err
+
+
+def test_a_plan_has_channels_and_a_rank_order(capsys: Capsys) -> None:
+    words = ("fabric", "collective", "--fabric", "dcn_plus", "--gpus", "64", "--plan", "--sizes", "1M,1G")
+    small, large = roadbed(capsys, *words, "--json").json()["rows"]
+    assert sorted(large["gpus"]) == list(range(64))
+    assert {"algorithm", "channels", "order", "why"} <= set(small)
+    said = roadbed(capsys, *words, "--why")
+    assert said.out.splitlines()[0].split()[:4] == ["SIZE", "ALGORITHM", "CHANNELS", "ORDER"]
+    assert "would take" in said.err
+
+
+def test_a_report(capsys: Capsys, tmp_path: Path) -> None:
+    file = tmp_path / "r.html"
+    said = roadbed(capsys, "fabric", "collective", "--gpus", "16", "--sizes", "1M,1G", "--report", str(file))
+    assert said.code == 0
+    assert file.read_text().startswith("<!doctype html>")
+    assert "hierarchical" in file.read_text()
 
 
 @pytest.mark.parametrize(("words", "said"), [

@@ -1,5 +1,7 @@
 """`fabric compare`: designs side by side."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.cli.fabric_shell import roadbed
@@ -32,6 +34,13 @@ def test_for_people(capsys: Capsys) -> None:
     assert said.code == 0
     assert said.out.splitlines()[0].split() == ["hpn7", "rail_only"]
     assert "against the first" in said.out
+
+
+def test_a_report(capsys: Capsys, tmp_path: Path) -> None:
+    file = tmp_path / "r.html"
+    words = ("fabric", "compare", "hpn7", "dcn_plus", "--gpus", "64", "--model", "llama-7b", "--report", str(file))
+    assert roadbed(capsys, *words).code == 0
+    assert "dcn_plus: all gradients at once" in file.read_text()
 
 
 @pytest.mark.parametrize(("words", "said"), [

@@ -14,6 +14,7 @@ from roadbed.cli.fabric_load import Load, Sizes, human_size, human_time, load_op
 from roadbed.fabric.base import Fabric, Health, Ints
 from roadbed.fabric.collective.base import OPS, check_op, ranks_of
 from roadbed.fabric.collective.chooser import MAKERS, MENUS, Menu, algorithms, traffic_of
+from roadbed.fabric.collective.plan import Plan, plan
 from roadbed.fabric.collective.run import Job, PathOptions, goodput, price
 from roadbed.fabric.collective.table import Grouping, Row, collective_rows, num_draws
 from roadbed.fabric.layout import by_rail
@@ -32,6 +33,8 @@ from roadbed.fabric.layout import by_rail
 @click.option(
     "--draws", type=click.IntRange(1, 1000), help="Draws of hashed connections to average. Default: 64 at most."
 )
+@click.option("--plan", "planned", is_flag=True,
+              help="Also choose channels and rank order; --json has the GPUs in rank order.")  # fmt: skip
 @click.option("--why", is_flag=True, help="Say why the algorithm was chosen, and what holds it.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write an HTML report with plots here.")
 @load_options
@@ -47,6 +50,7 @@ def command(
     algorithm: str | None,
     menu: Menu,
     draws: int | None,
+    planned: bool,
     why: bool,
     report: Path | None,
     as_json: bool,
@@ -67,6 +71,9 @@ def command(
     paths = chosen.path_options(network)
     num = gpus or network.num_gpus // concurrent
     drawn = [chosen.jobs(network, num, concurrent, at) for at in range(draws or num_draws(network, paths))]
+    if planned:
+        _plan(plan(network, check_op(op), drawn[0][0], sizes, paths, chosen.health(network)), why, as_json)
+        return
     rows = collective_rows(
         network,
         check_op(op),
@@ -84,6 +91,25 @@ def command(
         print_json({"rows": [msgspec.structs.asdict(row) for row in rows]})
         return
     _show(network.name, rows, why)
+
+
+def _plan(plans: list[Plan], why: bool, as_json: bool) -> None:
+    if as_json:
+        print_json({"rows": [{**structs.asdict(one), "gpus": one.gpus.tolist(), "tried": msgspec.to_builtins(one.tried)}
+                             for one in plans]})  # fmt: skip
+        return
+    print_table(
+        ["SIZE", "ALGORITHM", "CHANNELS", "ORDER", "TIME", "BUSBW GB/s"],
+        [
+            [human_size(one.bytes), one.algorithm, one.channels, one.order, human_time(one.seconds),
+             f"{one.busbw_bytes_s / 1e9:.1f}"]
+            for one in plans
+        ],
+        right=(2, 4, 5),
+    )  # fmt: skip
+    if why:
+        for one in plans:
+            talk(f"{human_size(one.bytes):>8}  {one.why}")
 
 
 def _write(

@@ -15,7 +15,8 @@ from roadbed.fabric.collective.run import Job, PathOptions, Priced, price, time_
 Menu = Literal["nccl", "all"]
 """What there is to choose from: the algorithms of NCCL 2.18, or also those a planner of its own could use."""
 MENUS: tuple[Menu, ...] = ("nccl", "all")
-Maker = Callable[[Fabric, Op, Ranks], Traffic]
+Maker = Callable[..., Traffic]
+MAX_CHANNELS = 32
 MAKERS: dict[str, Maker] = {
     "nvls": tree.nvls,
     "ring": ring.ring,
@@ -50,8 +51,11 @@ def algorithms(fabric: Fabric, op: Op, ranks: Ranks, menu: Menu = "nccl") -> lis
     return found
 
 
-def traffic_of(fabric: Fabric, op: Op, ranks: Ranks, algorithm: str) -> Traffic:
-    """What an algorithm sends; UsageError when there is no such one or it does not fit."""
+def traffic_of(fabric: Fabric, op: Op, ranks: Ranks, algorithm: str, channels: int | None = None) -> Traffic:
+    """What an algorithm sends over so many channels per card (None: as many as it usually has); UsageError when there
+    is no such one or it does not fit."""
+    if channels is not None and not 1 <= channels <= MAX_CHANNELS:
+        raise UsageError(f"{channels} channels: a card has 1 to {MAX_CHANNELS}", field="channels")
     if algorithm == "flat_ring" and op in ring.RING_OPS:
         return ring.flat_ring(fabric, op, ranks)
     fitting = algorithms(fabric, op, ranks, "all")
@@ -59,7 +63,8 @@ def traffic_of(fabric: Fabric, op: Op, ranks: Ranks, algorithm: str) -> Traffic:
         raise UsageError(
             f"{algorithm!r} does not do {op} on these ranks; {', '.join(fitting)} would", field="algorithm"
         )
-    return MAKERS[algorithm](fabric, op, ranks)
+    make = MAKERS[algorithm]
+    return make(fabric, op, ranks) if channels is None else make(fabric, op, ranks, channels)
 
 
 class Choice(msgspec.Struct, frozen=True):

@@ -34,7 +34,7 @@ def _scale_up(ranks: Ranks, longest: int, passed_on: float) -> float:
     return (longest - 1) / ranks.num + passed_on
 
 
-def pxn(fabric: Fabric, op: Op, ranks: Ranks) -> Traffic:
+def pxn(fabric: Fabric, op: Op, ranks: Ranks, channels: int = 1) -> Traffic:
     """All-to-all over equal rails."""
     rails = rails_of(fabric, ranks)
     num_servers, width = rails.shape
@@ -45,10 +45,10 @@ def pxn(fabric: Fabric, op: Op, ranks: Ranks) -> Traffic:
     outside = (ranks.num - longest) / ranks.num
     return Traffic(
         algorithm="pxn",
-        src=src,
-        dst=dst,
-        session=np.zeros(len(src), np.int32),
-        share=np.full(1 if len(src) else 0, weight * longest * longest / width / ranks.num),
+        src=np.repeat(src, channels),
+        dst=np.repeat(dst, channels),
+        session=np.zeros(len(src) * channels, np.int32),
+        share=np.full(1 if len(src) else 0, weight / channels * longest * longest / width / ranks.num),
         scale_up_share=_scale_up(ranks, longest, outside * (longest - 1) / longest),
         scale_up_efficiency=constants.SCALE_UP_EFFICIENCY,
         latency_s=_latency(num_servers, longest, num_servers - 1),
@@ -58,7 +58,7 @@ def pxn(fabric: Fabric, op: Op, ranks: Ranks) -> Traffic:
     )
 
 
-def direct(fabric: Fabric, op: Op, ranks: Ranks) -> Traffic:
+def direct(fabric: Fabric, op: Op, ranks: Ranks, channels: int = 1) -> Traffic:
     """All-to-all from card to card."""
     grid = ranks.grid()
     num_servers, width = grid.shape
@@ -71,10 +71,10 @@ def direct(fabric: Fabric, op: Op, ranks: Ranks) -> Traffic:
     peers = ranks.num - width
     return Traffic(
         algorithm="direct",
-        src=src,
-        dst=dst,
-        session=np.zeros(len(src), np.int32),
-        share=np.full(1 if len(src) else 0, weight / ranks.num),
+        src=np.repeat(src, channels),
+        dst=np.repeat(dst, channels),
+        session=np.zeros(len(src) * channels, np.int32),
+        share=np.full(1 if len(src) else 0, weight / channels / ranks.num),
         scale_up_share=_scale_up(ranks, width, 0.0),
         scale_up_efficiency=constants.SCALE_UP_EFFICIENCY,
         latency_s=_latency(num_servers, width, peers),
@@ -90,11 +90,10 @@ def _latency(num_servers: int, inside: int, peers: int) -> float:
     return rounds * constants.RING_NET_STEP_S + (constants.RING_SCALE_UP_STEP_S if inside > 1 else 0.0)
 
 
-def neighbours(fabric: Fabric, op: Op, ranks: Ranks) -> Traffic:
+def neighbours(fabric: Fabric, op: Op, ranks: Ranks, channels: int = constants.CHANNELS_PER_NIC) -> Traffic:
     """Send/recv: every rank to the next one in rank order, the last to the first (nccl-tests sendrecv)."""
     ahead: Ints = np.roll(ranks.gpus, -1)
     between = fabric.server[ranks.gpus] != fabric.server[ahead]
-    channels = constants.CHANNELS_PER_NIC
     num = int(between.sum())
     return Traffic(
         algorithm="sendrecv",

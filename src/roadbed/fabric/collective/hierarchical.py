@@ -19,17 +19,17 @@ def can_hierarchical(ranks: Ranks) -> bool:
     return ranks.num_servers > 1 and ranks.per_server > 1
 
 
-def hierarchical(fabric: Fabric, op: Op, ranks: Ranks) -> Traffic:
+def hierarchical(fabric: Fabric, op: Op, ranks: Ranks, channels: int = constants.CHANNELS_PER_NIC) -> Traffic:
     """Rings inside servers and rings along the rails."""
     rails = rails_of(fabric, ranks)
     num_servers, width = rails.shape
     ways = 2 if op == "allreduce" else 1
     inside = ranks.per_server
-    channels = constants.CHANNELS_PER_NIC
     if width:
         ahead = np.roll(rails, -1, axis=0)
         src, dst = np.repeat(rails.T.ravel(), channels), np.repeat(ahead.T.ravel(), channels)
-        session = np.repeat(np.arange(width, dtype=np.int32), num_servers * channels)
+        channel = np.arange(width * channels, dtype=np.int32).reshape(width, 1, channels)
+        session = np.broadcast_to(channel, (width, num_servers, channels)).ravel()
     else:
         src = dst = session = empty()
     share = ways * (num_servers - 1) / num_servers / (width * channels)
@@ -39,7 +39,7 @@ def hierarchical(fabric: Fabric, op: Op, ranks: Ranks) -> Traffic:
         src=src,
         dst=dst,
         session=session,
-        share=np.full(width, share),
+        share=np.full(width * channels, share),
         scale_up_share=ways * (inside - 1) / inside,
         scale_up_efficiency=constants.SCALE_UP_EFFICIENCY * constants.RING_EFFICIENCY,
         latency_s=net * constants.RING_NET_STEP_S + ways * (inside - 1) * constants.RING_SCALE_UP_STEP_S,

@@ -9,6 +9,7 @@ inside a server the data makes as many hops as there are ranks (NCCL with PXN; S
 
 import numpy as np
 
+from roadbed.errors import UsageError
 from roadbed.fabric import constants
 from roadbed.fabric.base import Fabric, Ints
 from roadbed.fabric.collective.base import BUS_FACTOR, Op, Ranks, Traffic, empty
@@ -21,13 +22,12 @@ def _num_steps(op: Op, num: int) -> int:
     return 2 * (num - 1) if op == "allreduce" else num - 1
 
 
-def ring(fabric: Fabric, op: Op, ranks: Ranks) -> Traffic:
-    """One ring per rail, with CHANNELS_PER_NIC channels each."""
+def ring(fabric: Fabric, op: Op, ranks: Ranks, channels: int = constants.CHANNELS_PER_NIC) -> Traffic:
+    """One ring per rail and channel."""
     rails = rails_of(fabric, ranks)
     num_servers, width = rails.shape
     factor = BUS_FACTOR[op](ranks.num)
     src, dst, session = empty(), empty(), empty()
-    channels = constants.CHANNELS_PER_NIC
     if num_servers > 1:
         ahead = np.roll(rails, -1, axis=0)
         src = np.repeat(rails.T.ravel(), channels)
@@ -51,8 +51,10 @@ def ring(fabric: Fabric, op: Op, ranks: Ranks) -> Traffic:
     )
 
 
-def flat_ring(fabric: Fabric, op: Op, ranks: Ranks) -> Traffic:
-    """One ring in rank order, each hop between servers over the card of the sending rank."""
+def flat_ring(fabric: Fabric, op: Op, ranks: Ranks, channels: int = 1) -> Traffic:
+    """One ring in rank order, each hop between servers over the card of the sending rank; always one channel."""
+    if channels != 1:
+        raise UsageError("flat_ring has one channel", field="channels")
     factor = BUS_FACTOR[op](ranks.num)
     ahead: Ints = np.roll(ranks.gpus, -1)
     between = fabric.server[ranks.gpus] != fabric.server[ahead]

@@ -8,7 +8,7 @@ Inside a server either a chain of ranks (`tree`) or a reduction in the scale-up 
 import numpy as np
 
 from roadbed.fabric import constants
-from roadbed.fabric.base import Fabric, Ints
+from roadbed.fabric.base import Fabric, Floats, Ints
 from roadbed.fabric.collective.base import Op, Ranks, Traffic
 from roadbed.fabric.collective.rails import rails_of
 
@@ -49,18 +49,28 @@ def _depth(num_servers: int) -> int:
     return max(num_servers, 1).bit_length() - 1
 
 
-def _edges(rails: Ints, op: Op) -> tuple[Ints, Ints, Ints]:
+def _edges(rails: Ints, op: Op, channels: int) -> tuple[Ints, Ints, Ints]:
     """src, dst, session of every connection: all rails, both trees, both directions for all-reduce."""
     num_servers, width = rails.shape
     child, parent, tree = both_trees(num_servers)
+    copies = max(1, channels // 2)
+    child, parent = np.tile(child, copies), np.tile(parent, copies)
+    tree = np.concatenate([tree + 2 * copy for copy in range(copies)])
     low, high = rails[child].T.ravel(), rails[parent].T.ravel()
-    session = (2 * np.arange(width, dtype=np.int32)[:, None] + tree[None, :]).ravel()
+    session = (2 * copies * np.arange(width, dtype=np.int32)[:, None] + tree[None, :]).ravel()
     if op == "broadcast":
         return high, low, session
     return np.concatenate([low, high]), np.concatenate([high, low]), np.concatenate([session, session])
 
 
-def tree(fabric: Fabric, op: Op, ranks: Ranks) -> Traffic:
+def _shares(num_servers: int, width: int, channels: int) -> Floats:
+    """One session per tree, card and pair of channels; a channel without its pair still has both trees."""
+    copies = max(1, channels // 2)
+    num = 2 * copies * width if num_servers > 1 else 0
+    return np.full(num, 0.5 / (width * copies))
+
+
+def tree(fabric: Fabric, op: Op, ranks: Ranks, channels: int = constants.CHANNELS_PER_NIC) -> Traffic:
     """Trees between servers, a chain of ranks in each."""
     rails = rails_of(fabric, ranks)
     num_servers, width = rails.shape
@@ -68,13 +78,13 @@ def tree(fabric: Fabric, op: Op, ranks: Ranks) -> Traffic:
     longest = int(np.diff(ranks.start).max())
     steps = ways * (longest - 1)
     net = ways * _depth(num_servers)
-    src, dst, session = _edges(rails, op)
+    src, dst, session = _edges(rails, op, channels)
     return Traffic(
         algorithm="tree",
         src=src,
         dst=dst,
         session=session,
-        share=np.full(2 * width if num_servers > 1 else 0, 0.5 / width),
+        share=_shares(num_servers, width, channels),
         scale_up_share=ways * (longest - 1) / longest,
         scale_up_efficiency=constants.SCALE_UP_EFFICIENCY * constants.RING_EFFICIENCY,
         latency_s=steps * constants.TREE_SCALE_UP_STEP_S + net * constants.TREE_NET_STEP_S,
@@ -94,18 +104,18 @@ def can_nvls(fabric: Fabric, op: Op, ranks: Ranks) -> bool:
     )
 
 
-def nvls(fabric: Fabric, op: Op, ranks: Ranks) -> Traffic:
+def nvls(fabric: Fabric, op: Op, ranks: Ranks, channels: int = constants.CHANNELS_PER_NIC) -> Traffic:
     """Reduction in the scale-up switch, trees per card between servers (NCCL: NVLS, NVLSTree)."""
     rails = rails_of(fabric, ranks)
     num_servers, width = rails.shape
     net = 2 * _depth(num_servers)
-    src, dst, session = _edges(rails, op)
+    src, dst, session = _edges(rails, op, channels)
     return Traffic(
         algorithm="nvls_tree" if num_servers > 1 else "nvls",
         src=src,
         dst=dst,
         session=session,
-        share=np.full(2 * width if num_servers > 1 else 0, 0.5 / width),
+        share=_shares(num_servers, width, channels),
         scale_up_share=1 + 1 / fabric.gpus_per_server,
         scale_up_efficiency=constants.NVLS_EFFICIENCY,
         latency_s=constants.NVLS_STEP_S + net * constants.TREE_NET_STEP_S,
