@@ -412,3 +412,34 @@ def test_a_full_holder_is_worth_waiting_for_when_the_prefix_is_long_and_its_slot
     other = core.arrive(request("short", prompt=10, output=2), 2.0)
     assert (other.kind, other.slot) == ("go", 1 - slot)
     assert [(d.request_id, d.slot) for d in core.finish("b", 2.5, outcome_ok=True)] == [("d", slot)]
+
+
+def test_without_admission_everything_is_sent_at_once() -> None:
+    core = RouterCore(account=MemoryAccount().view(), policy="round_robin", max_queue=0, admission=False)
+    core.set_replicas([info(0, concurrency=1, kv_tokens=100), info(1, concurrency=1, kv_tokens=100)], 0.0)
+    decisions = [core.arrive(request(f"q{n}", prompt=5000), 0.1) for n in range(40)]
+    assert {decision.kind for decision in decisions} == {"go"}
+    assert core.replicas[0].num_running == 20
+
+
+def test_who_waits_for_a_first_token_is_counted() -> None:
+    core = router(1)
+    for name in ("a", "b", "c"):
+        core.arrive(request(name, prompt=100), 0.0)
+    assert core.replicas[0].num_unanswered == 3
+    core.first_byte("a", 0.1)
+    core.first_byte("a", 0.2)
+    core.cancel("b", 0.3)
+    core.finish("a", 0.4, outcome_ok=True)
+    assert core.replicas[0].num_unanswered == 1
+
+
+def test_blocks_in_flight_are_kept_for_those_who_ask() -> None:
+    core = router(1, policy="dynamo_linear")
+    core.arrive(request("a", blocks=[1, 2, 3]), 0.0)
+    core.arrive(request("b", blocks=[1, 2, 4]), 0.0)
+    assert set(core.replicas[0].active) == {1, 2, 3, 4}
+    core.finish("a", 0.4, outcome_ok=True)
+    assert set(core.replicas[0].active) == {1, 2, 4}
+    core.cancel("b", 0.5)
+    assert not core.replicas[0].active

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from roadbed.router.account import MemoryAccount
 from roadbed.router.base import Decision, ReplicaReport
 from roadbed.router.core import RouterCore
+from roadbed.router.policies import POLICIES
 from tests.router.requests import info, request
 
 MAX_QUEUE = 3
@@ -16,7 +17,7 @@ SLOTS = range(4)
 
 
 class CoreMachine(RuleBasedStateMachine):
-    @initialize(policy=st.sampled_from(["roadbed", "round_robin", "least_load", "prefix_affinity"]))
+    @initialize(policy=st.sampled_from(sorted(POLICIES)))
     def start(self, policy: str) -> None:
         self.account = MemoryAccount()
         self.core = RouterCore(account=self.account.view(), policy=policy, max_queue=MAX_QUEUE, max_wait_s=20.0)
@@ -144,6 +145,9 @@ class CoreMachine(RuleBasedStateMachine):
             assert row[0] == sum(live == slot for live in self.live.values())
             if row[0] == 0:
                 assert row == [0, 0, 0, 0]
+        for replica in self.core.replicas:
+            assert 0 <= replica.num_unanswered <= replica.own_requests
+            assert replica.own_requests or not replica.active
         assert self.core.num_live == len(self.live)
         assert self.core.num_waiting == len(self.waiting - {d.request_id for d in self.core._pending}) <= MAX_QUEUE
         self.core._pool.prefix.check()

@@ -19,7 +19,7 @@ def test_roadbed_beats_round_robin_on_shared_prefixes(rate: float) -> None:
 def test_roadbed_is_no_worse_than_the_threshold_rule() -> None:
     arrivals = conversations(1200, 4.0, seed=11, num_families=40)
     ours = run("roadbed", [SimReplica() for _ in range(4)], arrivals)
-    smg = run("prefix_affinity", [SimReplica() for _ in range(4)], arrivals)
+    smg = run("smg_cache_aware", [SimReplica() for _ in range(4)], arrivals)
     assert ours.mean_ttft_s < 1.05 * smg.mean_ttft_s
 
 

@@ -43,11 +43,13 @@ class RouterCore:
         max_wait_s: float = 30.0,
         block_bytes: int = 256,
         publish_news: bool = False,
+        admission: bool = True,
     ) -> None:
-        """`publish_news`: keep what was inserted into the prefix index for `drain_news` (several workers)."""
+        """`publish_news`: keep what was inserted into the prefix index for `drain_news` (several workers).
+        `admission`: False sends everything at once, as routers without admission of their own do (for comparisons)."""
         self.service = ServiceModel()
         self.block_bytes = block_bytes
-        self._pool = Pool(account, self.service.typical)
+        self._pool = Pool(account, self.service.typical, admission)
         self._policy = create(policy)
         self._rng = random.Random(seed)
         self._max_wait_s = max_wait_s
@@ -273,6 +275,10 @@ class RouterCore:
         if uses_prefix and num_computed < len(features.blocks):
             live.computing = features.blocks[num_computed:]
             replica.begin_blocks(live.computing)
+        if self._policy.tracks_active:
+            live.active = features.blocks
+            replica.activate(live.active)
+        replica.num_unanswered += 1
         self._live[features.request_id] = live
         pool.charge(replica, live.prefill, live.context, live.decode, 1)
         if not features.stream:
@@ -418,10 +424,15 @@ class RouterCore:
         if live.prefill:
             self._pool.charge(replica, -live.prefill, 0, 0, 0)
             live.prefill = 0
+            replica.num_unanswered -= 1
         self._end_blocks(live, replica)
 
     def _release(self, live: Live, replica: Replica, computed: bool = False) -> None:
         self._end_blocks(live, replica, computed or bool(live.first_byte_at))
+        if live.active and live.bit == replica.bit:
+            replica.deactivate(live.active)
+        if live.prefill:
+            replica.num_unanswered -= 1
         self._pool.charge(replica, -live.prefill, -live.context, -live.decode, -1)
 
     def _end_blocks(self, live: Live, replica: Replica, computed: bool = True) -> None:

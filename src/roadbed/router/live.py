@@ -17,12 +17,13 @@ class Live:
 
     ahead_tokens: prefill outstanding on the replica at dispatch. num_running: requests running there at dispatch, this
     one excluded. touched: earlier last touches of the matched blocks that were computed by then; num_pending: how many
-    more were being computed. computing: blocks this request computes, until its first byte. first_byte_at: 0 = not yet.
+    more were being computed. computing: blocks this request computes, until its first byte. active: its blocks, where
+    the policy counts them. first_byte_at: 0 = not yet.
     """
 
     __slots__ = (
-        "ahead_tokens", "bit", "computing", "context", "decode", "dispatched_at", "first_byte_at", "num_pending",
-        "num_running", "prefill", "slot", "touched", "waiting",
+        "active", "ahead_tokens", "bit", "computing", "context", "decode", "dispatched_at", "first_byte_at",
+        "num_pending", "num_running", "prefill", "slot", "touched", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -46,6 +47,7 @@ class Live:
         self.num_running = replica.num_running
         self.touched = touched
         self.computing: Sequence[int] = ()
+        self.active: Sequence[int] = ()
         self.num_pending = 0
         self.first_byte_at = 0.0
 

@@ -19,8 +19,9 @@ _MAX_BLOCKS = 1_000_000
 class Pool:
     """Mutable; owned by RouterCore."""
 
-    def __init__(self, account: AccountView, typical: ReplicaModel | None = None) -> None:
-        """`typical`: the costs a new replica starts from."""
+    def __init__(self, account: AccountView, typical: ReplicaModel | None = None, bounded: bool = True) -> None:
+        """`typical`: the costs a new replica starts from. bounded: replicas take no more than they have room for."""
+        self._bounded = bounded
         self.account = account
         self._typical = typical
         self.prefix = PrefixIndex()
@@ -50,6 +51,7 @@ class Pool:
             fresh = Replica(info, self.prefix.add_replica(capacity), self._typical)
             if known is not None:
                 fresh.charge(known.own_prefill, known.own_context, known.own_decode, known.own_requests)
+                fresh.num_unanswered = known.num_unanswered
             self.by_slot[slot] = fresh
         for slot, replica in list(self.by_slot.items()):
             self._forget_if_idle(slot, replica)
@@ -60,6 +62,8 @@ class Pool:
     def candidates(self, context_tokens: int, tried: Collection[int]) -> list[Replica]:
         """Open replicas with room for so many KV tokens more, not in `tried`, in slot order; loads up to date."""
         self.refresh()
+        if not self._bounded:
+            return [replica for replica in self._open if replica.slot not in tried]
         return [
             replica
             for replica in self._open
@@ -78,7 +82,7 @@ class Pool:
     def has_room(self) -> bool:
         """Whether any open replica is below its limit."""
         self.refresh()
-        return any(replica.num_running < replica.limit for replica in self._open)
+        return any(replica.num_running < replica.limit or not self._bounded for replica in self._open)
 
     def free_mask(self) -> int:
         """Prefix bits of the open replicas below their limit."""

@@ -29,6 +29,7 @@ class Replica:
 
     __slots__ = (
         "_last_external",
+        "active",
         "backoff_s",
         "bit",
         "context",
@@ -42,6 +43,7 @@ class Replica:
         "max_concurrency",
         "model",
         "num_running",
+        "num_unanswered",
         "own_context",
         "own_decode",
         "own_model",
@@ -71,6 +73,10 @@ class Replica:
         """Prompt tokens of this worker's requests that wait for this replica in particular."""
         self.pending: dict[int, int] = {}
         """Blocks that requests of this worker are computing there now → how many do."""
+        self.active: dict[int, int] = {}
+        """Prompt blocks of this worker's requests in flight → how many have them; only for policies that ask."""
+        self.num_unanswered = 0
+        """This worker's requests in flight whose prompts are not computed yet."""
         self.external = 0
         """Requests the engine reports that no worker sent."""
         self._last_external = 0
@@ -98,6 +104,35 @@ class Replica:
         self.prefill += prefill
         self.context += context
         self.decode += decode
+
+    @property
+    def kv_share(self) -> float:
+        """Projected share of the KV cache that requests in flight take; may exceed 1."""
+        return self.context / self.kv_tokens if self.kv_tokens else 1.0
+
+    def activate(self, blocks: Sequence[int]) -> None:
+        """A request with this prompt is in flight."""
+        active = self.active
+        for block in blocks:
+            active[block] = active.get(block, 0) + 1
+
+    def deactivate(self, blocks: Sequence[int]) -> None:
+        """It has ended."""
+        active = self.active
+        for block in blocks:
+            left = active.get(block, 0) - 1
+            if left > 0:
+                active[block] = left
+            else:
+                active.pop(block, None)
+
+    def num_new_active(self, blocks: Sequence[int]) -> int:
+        """How many of a prompt's blocks no request in flight has. Chained hashes: the first miss ends the match."""
+        active, num = self.active, len(blocks)
+        for index in range(num):
+            if blocks[index] not in active:
+                return num - index
+        return 0
 
     def begin_blocks(self, blocks: Sequence[int]) -> None:
         """A request begins to compute these."""

@@ -18,7 +18,11 @@ from roadbed.spec.accelerator import AcceleratorRequest
 from roadbed.spec.base import Name, QuotaPath, Spec
 from roadbed.spec.quantity import Bytes, IntRange, Seconds
 
-PolicyName = Literal["roadbed", "round_robin", "least_load", "prefix_affinity"]
+PolicyName = Literal[
+    "roadbed", "round_robin", "least_load", "power_of_two", "session_affinity", "three_layer", "smg_cache_aware",
+    "smg_least_load", "vllm_prefixaware", "vllm_loadaware", "aibrix_prefix_cache", "llmd_111", "llmd_322",
+    "dynamo_linear", "dynamo_tuned", "dynamo_lmetric", "llumnix_cache_aware", "prefix_affinity",
+]  # fmt: skip
 Priority = Annotated[int, Field(ge=1, le=9)]
 
 

@@ -18,6 +18,7 @@ class Bench:
         self.prefix = PrefixIndex()
         self.replicas = [Replica(info(slot, concurrency=64), self.prefix.add_replica(1000)) for slot in range(num)]
         self.rng = random.Random(0)
+        self.now = 1.0
 
     def load(self, *requests: int, prefill: Sequence[int] = (), decode: Sequence[int] = ()) -> None:
         for index, num in enumerate(requests):
@@ -32,7 +33,7 @@ class Bench:
         self, policy: Policy, *, blocks: Sequence[int] = (), sticky: tuple[int, int] = (-1, 0), **wishes: object
     ) -> Choice:
         features = request("q", blocks=blocks, **wishes)  # type: ignore[arg-type]
-        context = Context(1.0, self.prefix.match(features.blocks), self.prefix, *sticky, 0, self.rng)
+        context = Context(self.now, self.prefix.match(features.blocks), self.prefix, *sticky, 0, self.rng)
         return policy.choose(features, self.replicas, context)
 
 

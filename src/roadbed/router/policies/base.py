@@ -75,10 +75,35 @@ class Policy(Protocol):
     """False: the core keeps no prefix index for it."""
     holds: bool
     """True: full replicas are offered, too, and it may hold a request for one."""
+    tracks_active: bool
+    """True: the core keeps `Replica.active`, the prompt blocks of requests in flight, for it."""
 
     def choose(self, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
         """Picks one of the candidates (never empty, in slot order). Deterministic but for context.rng."""
         ...
+
+
+def blind(index: int, reason: str, features: Features, candidates: Sequence[Replica]) -> Choice:
+    """The choice of a policy that knows nothing of caches."""
+    return Choice(index, reason, predict_ttft_s(candidates[index], features.prompt_tokens), 0)
+
+
+def informed(index: int, reason: str, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
+    """The choice of a policy that knows what is cached there."""
+    matched = matched_tokens(features, candidates[index], context)
+    return Choice(index, reason, predict_ttft_s(candidates[index], features.prompt_tokens - matched), matched)
+
+
+def lowest(scores: Sequence[float], rng: random.Random) -> int:
+    """Index of the lowest score; equal ones by chance."""
+    best = min(scores)
+    tied = [index for index, score in enumerate(scores) if score == best]
+    return tied[0] if len(tied) == 1 else rng.choice(tied)
+
+
+def highest(scores: Sequence[float], rng: random.Random) -> int:
+    """Index of the highest score; equal ones by chance."""
+    return lowest([-score for score in scores], rng)
 
 
 def matched_tokens(features: Features, replica: Replica, context: Context) -> int:

@@ -1,8 +1,9 @@
-"""SMG's load score: tokens outstanding over throughput, plus a KV-pressure term that explodes near full.
+"""The least work outstanding: SMG's load score, with the tokens still to be generated counted beside those queued.
 
     score = tokens / 2000 per s + 0.15 s · k / (1 − k),   k = KV share in use, at most 0.999
 
-Source: SMG 1.13 `policies/least_load`; tokens are ours, counted at dispatch, so there is no poll to lag behind.
+After SMG 1.13 `policies/least_load` (as published: `smg_least_load`); tokens are counted at dispatch, so there is no
+poll to lag behind.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ _KV_WEIGHT_S = 0.15
 
 def load_score_s(replica: Replica) -> float:
     """SMG's score; lower is less loaded."""
-    used = min(0.999, replica.context / replica.kv_tokens) if replica.kv_tokens else 0.999
+    used = min(0.999, replica.kv_share)
     return (replica.prefill + replica.decode) / _TOKENS_PER_S + _KV_WEIGHT_S * used / (1.0 - used)
 
 
@@ -27,6 +28,7 @@ class LeastLoad:
     name = "least_load"
     uses_prefix = False
     holds = False
+    tracks_active = False
 
     def choose(self, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
         scores = [(load_score_s(replica), replica.num_running) for replica in candidates]

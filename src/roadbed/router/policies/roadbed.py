@@ -40,6 +40,7 @@ class Roadbed:
     name = "roadbed"
     uses_prefix = True
     holds = True
+    tracks_active = False
 
     def choose(self, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
         priced = price(features, candidates, context)
