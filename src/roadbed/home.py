@@ -7,6 +7,7 @@ ROADBED_HOME/
   roadbed.db        SQLite store (unless a database URL is configured)
   models/           content-addressed model store
   ledger/           append-only usage segments, one writer each
+  traffic/          hashes and numbers of past requests, for replays (bounded)
   logs/<process>/   rotated output of every process we run
   run/              volatile: sockets, locks, the gateway's snapshot, the shared account
 """
@@ -47,6 +48,10 @@ class Home:
     @property
     def ledger(self) -> Path:
         return self.root / "ledger"
+
+    @property
+    def traffic(self) -> Path:
+        return self.root / "traffic"
 
     @property
     def logs(self) -> Path:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roadbed.cli.fabric_load import MAX_SIZES, Sizes, human_size, human_time
+from roadbed.cli.base import human_time
+from roadbed.cli.fabric_load import MAX_SIZES, Sizes, human_size
 from roadbed.fabric.collective.base import MAX_BYTES
 
 

@@ -135,6 +135,14 @@ def human_bytes(size: float | None) -> str:
     return f"{size:.1f} TB"
 
 
+def human_time(seconds: float) -> str:
+    """With three digits, in the unit that suits."""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds / 1e-6:.3g} µs"
+
+
 def age(since: float | None, now: float | None = None) -> str:
     """`12 s`, `5 min`, `3 h`, `2 d` ago."""
     if since is None:

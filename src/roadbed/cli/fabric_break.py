@@ -8,9 +8,9 @@ from typing import Any
 import click
 import msgspec
 
-from roadbed.cli.base import Duration, dim, json_option, print_json, print_table, talk
+from roadbed.cli.base import Duration, dim, human_time, json_option, print_json, print_table, talk
 from roadbed.cli.fabric_base import fabric_options, load_fabric, write_text
-from roadbed.cli.fabric_load import Load, Sizes, human_size, human_time, load_options
+from roadbed.cli.fabric_load import Load, Sizes, human_size, load_options
 from roadbed.errors import NotFoundError, UsageError
 from roadbed.fabric.base import Fabric, LinkKind
 from roadbed.fabric.collective.base import OPS, check_op

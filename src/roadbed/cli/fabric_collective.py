@@ -8,9 +8,9 @@ import click
 import msgspec
 from msgspec import structs
 
-from roadbed.cli.base import dim, json_option, print_json, print_table, talk
+from roadbed.cli.base import dim, human_time, json_option, print_json, print_table, talk
 from roadbed.cli.fabric_base import fabric_options, load_fabric, write_text
-from roadbed.cli.fabric_load import Load, Sizes, human_size, human_time, load_options
+from roadbed.cli.fabric_load import Load, Sizes, human_size, load_options
 from roadbed.fabric.base import Fabric, Health, Ints
 from roadbed.fabric.collective.base import OPS, check_op, ranks_of
 from roadbed.fabric.collective.chooser import MAKERS, MENUS, Menu, algorithms, traffic_of

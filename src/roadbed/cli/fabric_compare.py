@@ -7,9 +7,9 @@ from typing import Any
 import click
 import msgspec
 
-from roadbed.cli.base import dim, json_option, print_json, print_table, talk
+from roadbed.cli.base import dim, human_time, json_option, print_json, print_table, talk
 from roadbed.cli.fabric_base import find_family, gpus_option, load_fabric, read_text, set_option, write_text
-from roadbed.cli.fabric_load import Load, human_size, human_time, load_options
+from roadbed.cli.fabric_load import Load, human_size, load_options
 from roadbed.errors import UsageError
 from roadbed.fabric import prices as price_table
 from roadbed.fabric.collective.table import collective_rows

@@ -37,14 +37,6 @@ def human_size(size: int) -> str:
     return str(size)
 
 
-def human_time(seconds: float) -> str:
-    """With three digits, in the unit that suits."""
-    for unit, scale in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= scale:
-            return f"{seconds / scale:.3g} {unit}"
-    return f"{seconds / 1e-6:.3g} µs"
-
-
 class Sizes(click.ParamType[tuple[int, ...]]):
     """`1M..4G` (×4 each), `1M..4G*2` (×2 each), or `64M,1G`. K, M and G are powers of 1,024, as in nccl-tests."""
 

@@ -7,9 +7,9 @@ from typing import Any
 import click
 import numpy as np
 
-from roadbed.cli.base import dim, json_option, plural, print_json, print_table, talk
+from roadbed.cli.base import dim, human_time, json_option, plural, print_json, print_table, talk
 from roadbed.cli.fabric_base import fabric_options, load_fabric
-from roadbed.cli.fabric_load import Load, human_time, load_options
+from roadbed.cli.fabric_load import Load, load_options
 from roadbed.errors import NoCapacityError, UsageError
 from roadbed.fabric.base import NOWHERE, Fabric, Kind
 from roadbed.fabric.paths import Paths, choose

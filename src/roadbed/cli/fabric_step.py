@@ -7,9 +7,9 @@ from typing import Any
 import click
 import msgspec
 
-from roadbed.cli.base import dim, json_option, print_json, print_table, talk
+from roadbed.cli.base import dim, human_time, json_option, print_json, print_table, talk
 from roadbed.cli.fabric_base import fabric_options, load_fabric, read_text
-from roadbed.cli.fabric_load import Load, human_size, human_time, load_options
+from roadbed.cli.fabric_load import Load, human_size, load_options
 from roadbed.errors import UsageError
 from roadbed.fabric.step.model import MODELS, find_model
 from roadbed.fabric.step.parallel import usual_cut

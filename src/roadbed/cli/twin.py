@@ -8,6 +8,7 @@ TWINS = {
     "schedule": "Fill a cluster up: how much of it can each policy give out?",
     "jobs": "Replay a trace of jobs: who waits how long under which policy?",
     "loans": "Training beside a diurnal service: what is lending worth?",
+    "from-log": "Yesterday's traffic as a trace, and how good its predictions were.",
 }
 """Name → one line of help. The command is `command` in roadbed.cli.twin_<name>."""
 
@@ -21,7 +22,7 @@ class LazyTwin(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in TWINS:
             return None
-        found: click.Command = import_module(f"roadbed.cli.twin_{cmd_name}").command
+        found: click.Command = import_module(f"roadbed.cli.twin_{cmd_name.replace('-', '_')}").command
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -19,7 +19,7 @@ from roadbed.gateway.openai.errors import ApiError
 from roadbed.gateway.openai.stream import StreamMeter
 from roadbed.gateway.openai.usage import usage_of
 from roadbed.gateway.openai.whole import Whole
-from roadbed.router.base import Decision
+from roadbed.router.base import Decision, Features
 
 if TYPE_CHECKING:
     from roadbed.gateway.access import Caller
@@ -57,6 +57,7 @@ class Exchange:
         "connection",
         "endpoint",
         "estimated",
+        "features",
         "first_at",
         "gone",
         "knows_cached",
@@ -107,6 +108,7 @@ class Exchange:
         self._replica: Replica | None = None
         self.route = ""
         self.predicted_s = 0.0
+        self.features: Features | None = None
         self.num_tries = 0
         self._queued_at = 0.0
         self.waited_s = 0.0

@@ -16,6 +16,8 @@ _SECONDS: Final[tuple[float, ...]] = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 
 _FINE: Final[tuple[float, ...]] = (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05)
 _TOKEN: Final[tuple[float, ...]] = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0)
 
+_RATIO: Final[tuple[float, ...]] = (0.25, 0.5, 0.67, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0)
+
 Labels = tuple[str | int, ...]
 
 
@@ -37,6 +39,20 @@ FAMILIES: Final = (
     Family("roadbed_limited_total", "counter", "Requests refused by a limit.", ("limit", "owner")),
     Family("roadbed_tokens_total", "counter", "Tokens by kind: prompt, cached, completion.", ("service", "kind")),
     Family("roadbed_ttft_seconds", "histogram", "Time to first token.", ("service",), _SECONDS),
+    Family(
+        "roadbed_ttft_predicted_seconds",
+        "histogram",
+        "Time to first token as predicted when sent.",
+        ("service",),
+        _SECONDS,
+    ),
+    Family(
+        "roadbed_ttft_error_ratio",
+        "histogram",
+        "Time to first token after sending, over what was predicted.",
+        ("service",),
+        _RATIO,
+    ),
     Family("roadbed_tpot_seconds", "histogram", "Time per output token after the first.", ("service",), _TOKEN),
     Family("roadbed_request_seconds", "histogram", "Whole request.", ("service",), _SECONDS),
     Family(
@@ -163,6 +179,8 @@ class Metrics:
         self.replicas_ready = Counter()
         self.open_requests = Counter()
         self.ttft = Histogram(_SECONDS)
+        self.ttft_predicted = Histogram(_SECONDS)
+        self.ttft_error = Histogram(_RATIO)
         self.tpot = Histogram(_TOKEN)
         self.request = Histogram(_SECONDS)
         self.queue = Histogram(_SECONDS)
@@ -181,6 +199,8 @@ class Metrics:
             "roadbed_replicas_ready": self.replicas_ready,
             "roadbed_ledger_open_requests": self.open_requests,
             "roadbed_ttft_seconds": self.ttft,
+            "roadbed_ttft_predicted_seconds": self.ttft_predicted,
+            "roadbed_ttft_error_ratio": self.ttft_error,
             "roadbed_tpot_seconds": self.tpot,
             "roadbed_request_seconds": self.request,
             "roadbed_queue_seconds": self.queue,

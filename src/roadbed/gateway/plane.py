@@ -28,10 +28,12 @@ from roadbed.gateway.openai.errors import ApiError
 from roadbed.gateway.openai.schema import RAW_NONE
 from roadbed.gateway.snapshot import ListenEntry
 from roadbed.gateway.tables import Service, Tables
+from roadbed.gateway.traffic import TrafficLog
 from roadbed.gateway.wire.server import Handler, Request, ServerConnection, WireLimits
 from roadbed.router.base import Decision, Features
 from roadbed.router.blocks import chain
 from roadbed.router.limits import MINUTE_NS
+from roadbed.router.traffic import Seen, coarse
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class Plane:
         ledger: Ledger,
         run_dir: Path,
         worker: int,
+        traffic: TrafficLog,
     ) -> None:
         self.loop = loop
         self.worker = worker
@@ -79,6 +82,7 @@ class Plane:
         self.draining = False
         self.account = account
         self.ledger = ledger
+        self.traffic = traffic
         self.metrics = Metrics()
         self.tables = Tables(loop, account, listen, self.metrics, seed=worker)
         self.exchanges: dict[str, Exchange] = {}
@@ -131,6 +135,8 @@ class Plane:
         if caller.limited:
             self._reserve(caller, exchange, prompt_tokens + output_tokens)
         self._open(exchange)
+        if self.traffic.on:
+            exchange.features = features
         exchange.decide(router.arrive(features, monotonic()))
         return exchange
 
@@ -246,6 +252,8 @@ class Plane:
                 cost_pico=cost_pico,
             )  # fmt: skip
         self._measure(exchange, ttft_s, total_s, overhead_s)
+        if exchange.features is not None and prompt:
+            self._remember(exchange, exchange.features, wall - total_s, total_s)
         decisions = service.router.finish(
             request_id,
             now,
@@ -281,8 +289,38 @@ class Plane:
             metrics.queue.observe((name,), exchange.waited_s)
         if ttft_s:
             metrics.ttft.observe((name,), ttft_s)
+            if exchange.predicted_s:
+                metrics.ttft_predicted.observe((name,), exchange.predicted_s)
+                metrics.ttft_error.observe((name,), (exchange.first_at - exchange.sent_at) / exchange.predicted_s)
             if exchange.completion_tokens > 1:
                 metrics.tpot.observe((name,), (total_s - ttft_s) / (exchange.completion_tokens - 1))
+
+    def _remember(self, exchange: Exchange, features: Features, at: float, total_s: float) -> None:
+        """A line of the traffic log."""
+        blocks, block_tokens = coarse(features.blocks, features.block_tokens)
+        streamed = bool(exchange.first_at) and exchange.parsed.stream
+        self.traffic.add(
+            Seen(
+                at=at,
+                service=exchange.service.name,
+                model=exchange.service.canonical,
+                prompt_tokens=exchange.used_prompt_tokens,
+                cached_tokens=exchange.cached_tokens,
+                output_tokens=exchange.completion_tokens,
+                block_tokens=block_tokens,
+                blocks=blocks,
+                priority=features.priority,
+                session=xxh3_64_intdigest(features.session.encode()) >> 11 if features.session is not None else 0,
+                stream=exchange.parsed.stream,
+                replica=exchange.replica_id,
+                route=exchange.route,
+                predicted_ttft_s=exchange.predicted_s,
+                ttft_s=exchange.first_at - exchange.sent_at if streamed else 0.0,
+                waited_s=exchange.waited_s,
+                total_s=total_s,
+                outcome=exchange.outcome,
+            )
+        )
 
     def respond_error(self, connection: ServerConnection, request: Request, error: ApiError) -> None:
         """Refuses a request that never became an exchange."""

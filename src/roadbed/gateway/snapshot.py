@@ -98,6 +98,7 @@ class ListenEntry(msgspec.Struct, frozen=True, kw_only=True):
     upstream_connect_timeout_s: float = 3.0
     upstream_idle_timeout_s: float = 600.0
     drain_timeout_s: float = 30.0
+    traffic_log_bytes: int = 64 << 20
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

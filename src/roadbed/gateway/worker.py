@@ -27,6 +27,7 @@ from roadbed.gateway.gossip import Gossip
 from roadbed.gateway.ledger.writer import Ledger
 from roadbed.gateway.plane import Plane
 from roadbed.gateway.snapshot import ListenEntry, Snapshot
+from roadbed.gateway.traffic import TrafficLog
 from roadbed.gateway.wire.server import ServerConnection
 from roadbed.home import Home
 
@@ -71,8 +72,15 @@ class Worker:
         self.account = Account(home.account, num_workers=num_workers, worker=index)
         self.account.reset_worker(index)
         self.ledger = Ledger(home.ledger, index)
+        self.traffic = TrafficLog(home.traffic, index, self.listen.traffic_log_bytes)
         self.plane = Plane(
-            loop, listen=self.listen, account=self.account, ledger=self.ledger, run_dir=home.run, worker=index
+            loop,
+            listen=self.listen,
+            account=self.account,
+            ledger=self.ledger,
+            run_dir=home.run,
+            worker=index,
+            traffic=self.traffic,
         )
         self.plane.metrics.restore(metrics.load(home.run / f"metrics-{index}.json"))
         self.plane.tables.apply(snapshot, time.monotonic())
@@ -120,6 +128,7 @@ class Worker:
         self.plane.tables.close()
         self.plane.metrics.save(self.plane.run_dir / f"metrics-{self.plane.worker}.json")
         self.ledger.close()
+        self.traffic.close()
         if self._gossip is not None:
             self._gossip.close()
         self.account.close()
@@ -132,6 +141,7 @@ class Worker:
         snapshot = self._file.changed()
         if snapshot is not None:
             self.plane.tables.apply(snapshot, now)
+            self.traffic.resize(snapshot.listen.traffic_log_bytes)
         self._read_reports()
         self.plane.tick()
         if self._gossip is not None:
@@ -140,6 +150,7 @@ class Worker:
     def _sweep(self) -> None:
         self._timers["sweep"] = self._loop.call_later(SWEEP_S, self._sweep)
         self.plane.sweep()
+        self.traffic.flush()
 
     def _read_reports(self) -> None:
         """Hands the engines' own counts, as polled by the control plane, to the routers."""

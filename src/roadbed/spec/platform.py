@@ -36,6 +36,8 @@ class GatewayConfig(Spec):
     upstream_idle_timeout: Seconds = 600.0
     """An engine that sends nothing for this long has failed the request."""
     drain_timeout: Seconds = 30.0
+    traffic_log: Bytes = 64 * 2**20
+    """Hashes and numbers of past requests that each worker keeps, for replays in the twin; 0 = none."""
 
 
 class ControlConfig(Spec):

@@ -95,6 +95,7 @@ def listen_entry(config: GatewayConfig, port: int) -> ListenEntry:
         upstream_connect_timeout_s=config.upstream_connect_timeout,
         upstream_idle_timeout_s=config.upstream_idle_timeout,
         drain_timeout_s=config.drain_timeout,
+        traffic_log_bytes=config.traffic_log,
     )
 
 
