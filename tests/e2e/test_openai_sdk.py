@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -237,3 +238,23 @@ def test_tokenize(platform: Platform) -> None:
     )
     assert reply.status_code == 200
     assert reply.json()["count"] == len(reply.json()["tokens"]) >= 2
+
+
+def test_what_was_asked_can_be_replayed(sdk: openai.OpenAI, platform: Platform, tmp_path: Path) -> None:
+    """The gateway's traffic log becomes a trace, with what was predicted beside what was measured."""
+    for _ in range(2):
+        stream = sdk.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=4, stream=True)
+        assert list(stream)
+    out = tmp_path / "trace.jsonl"
+
+    def exported() -> Any:
+        done = platform.run("twin", "from-log", "--service", "chat", "--out", str(out), "--json", check=False)
+        found = json.loads(done.stdout) if done.returncode == 0 else {}
+        return found if found.get("prediction") else None
+
+    said = until(exported, what="a predicted request in the log")
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert said["requests"] >= len(rows) >= 2
+    assert said["prediction"]["mean_measured_s"] > 0
+    assert all(row["prompt_tokens"] > 0 and row["output_tokens"] > 0 for row in rows)
+    assert "Say hello" not in "".join(path.read_text() for path in platform.home.traffic.iterdir())
