@@ -192,18 +192,17 @@ class Admission:
         """Reserves for the first of the queue that have no place now; drops what is no longer among them. True if there
         is a new one."""
         pool, name = self.pool, queue.quota.name
-        mine = [id_ for id_ in pool.reservations if pool.waiting[id_].job.quota == name]
+        mine = pool.reserved.get(name)
         limit = self._num_reserved(queue, now)
         if not limit and not mine:
             return False
         any_made = False
         first = queue.first(now, limit)
-        wanted = {waiter.job.id for waiter in first}
-        for id_ in mine:
-            if id_ not in wanted:
-                pool.drop_reservation(id_)
+        if mine:
+            for id_ in mine.difference([waiter.job.id for waiter in first]):
+                pool.drop_reservation(id_, name)
         for waiter in first:
-            kept = pool.reservations.get(waiter.job.id)
+            kept = pool.reservations.get(waiter.job.id) if mine else None
             if waiter.planned_at == pool.loose if kept is None else not self._stale(kept, now):
                 continue
             bucket = queue.bucket_of(waiter)
@@ -220,7 +219,7 @@ class Admission:
         gang = within_chips(pool, waiter)
         if gang is None:
             return False
-        pool.drop_reservation(job.id)
+        pool.drop_reservation(job.id, job.quota)
         behind = self._behind(waiter, now)
         earlier = [each for id_, each in pool.reservations.items() if id_ not in behind]
         made = reserve(pool.book, pool.planner, job.id, gang, pool.book.remaining_s(waiter), earlier, now)
@@ -231,8 +230,8 @@ class Admission:
         for id_ in behind:  # whoever is behind makes way, and plans around it
             other = pool.reservations[id_]
             if other.end_s > made.start_s and made.end_s > other.start_s and not made.nodes.isdisjoint(other.nodes):
-                pool.drop_reservation(id_)
-        pool.reservations[job.id] = made
+                pool.drop_reservation(id_, job.quota)
+        pool.add_reservation(made, job.quota)
         if waiter.guessed_at_s < 0:
             waiter.guessed_at_s, waiter.expected_start_s = now, made.start_s
         return True
@@ -259,7 +258,7 @@ class Admission:
         """Is it time to work it out anew? The further off it was, the later; overdue, it binds all the same. One whose
         place is still expected in time is kept for longer: what has gathered there would be scattered."""
         pool, age_s = self.pool, now - kept.made_s
-        if not all(pool.state.schedulable[node] for node in kept.nodes):
+        if pool.state.num_closed and not all(pool.state.schedulable[node] for node in kept.nodes):
             return True
         if age_s <= max(pool.config.refresh_s, (kept.start_s - kept.made_s) / 2):
             return False

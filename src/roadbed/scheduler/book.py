@@ -9,6 +9,7 @@ import bisect
 import heapq
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from roadbed.scheduler.base import Gang, Job, Placement, Shape, Slot
 from roadbed.scheduler.forecast import Durations
@@ -303,23 +304,27 @@ class Book:
 
 def hold(state: State, slots: Iterable[Slot], shape: Shape, into: list[Taken]) -> None:
     """Takes what is free now of the slots — some devices, part of the CPU — so that nobody else does."""
+    most, most_cpu, most_memory = shape.milli, shape.cpu_milli, shape.memory_mib
     for slot in slots:
-        row = state.left[slot.node].tolist()
+        node = slot.node
+        cpu, memory = state.host_free(node)
+        cpu, memory = min(cpu, most_cpu), min(memory, most_memory)
         by_size: dict[int, list[int]] = {}
+        row = state.left[node].tolist() if slot.devices else []
         for device in slot.devices:
-            size = min(row[device], shape.milli)
+            size = row[device]
             if size:
-                by_size.setdefault(size, []).append(device)
-        cpu = min(int(state.cpu_left[slot.node]), shape.cpu_milli)
-        memory = min(int(state.memory_left[slot.node]), shape.memory_mib)
-        parts = list(by_size.items()) or ([(0, [])] if cpu or memory else [])
-        for at, (size, devices) in enumerate(parts):
-            part = Shape(
-                num_devices=len(devices),
-                milli=size,
-                cpu_milli=0 if at else cpu,
-                memory_mib=0 if at else memory,
-            )
-            piece = Slot(slot.node, tuple(devices))
-            state.take(piece, part)
+                by_size.setdefault(size if size < most else most, []).append(device)
+        if not by_size and (cpu or memory):
+            by_size[0] = []
+        for size, devices in by_size.items():
+            part = _part(len(devices), size, cpu, memory)
+            piece = slot if len(devices) == len(slot.devices) else Slot(node, tuple(devices))
+            state.take_free(piece, part)
             into.append((piece, part))
+            cpu = memory = 0
+
+
+@lru_cache(4096)
+def _part(num_devices: int, milli: int, cpu_milli: int, memory_mib: int) -> Shape:
+    return Shape(num_devices=num_devices, milli=milli, cpu_milli=cpu_milli, memory_mib=memory_mib)

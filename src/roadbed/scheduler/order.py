@@ -138,7 +138,8 @@ class Queue:
         self.fresh = True
         return bucket
 
-    def remove(self, waiter: Waiter) -> None:
+    def remove(self, waiter: Waiter) -> Bucket:
+        """The bucket it was in."""
         key = (id(waiter.kind), waiter.job.priority, waiter.job.preemptible)
         bucket = self.buckets[key]
         if len(bucket.waiters) <= _AHEAD or bucket.waiters[_AHEAD - 1].seq >= waiter.seq:
@@ -147,6 +148,7 @@ class Queue:
         if not bucket.waiters:
             del self.buckets[key]
         self.num_waiting -= 1
+        return bucket
 
     def bucket_of(self, waiter: Waiter) -> Bucket:
         return self.buckets[id(waiter.kind), waiter.job.priority, waiter.job.preemptible]
@@ -172,17 +174,20 @@ class Queue:
         """The first `num` of in_order. O(num) for a few while nothing changes among them."""
         if num > _AHEAD:
             return list(islice(self.in_order(now), num))
-        self._follow(now)
+        if not self._ordered_s <= now < self._until_s:
+            self._merge(now)
         return self._ahead[:num]
 
     def heads(self, now: float) -> list[tuple[tuple[int, int], Bucket]]:
         """The first of every bucket with its place, in order. Read only."""
-        self._follow(now)
+        if not self._ordered_s <= now < self._until_s:
+            self._merge(now)
         return self._heads
 
     def head(self, now: float) -> Waiter | None:
         """Who is next; remembers since when."""
-        self._follow(now)
+        if not self._ordered_s <= now < self._until_s:
+            self._merge(now)
         if not self._ahead:
             return None
         best = self._ahead[0]
@@ -190,28 +195,41 @@ class Queue:
             self._head_seq, self.head_since_s = best.seq, now
         return best
 
-    def _follow(self, now: float) -> None:
-        if self._ordered_s <= now < self._until_s:
-            return
+    def _merge(self, now: float) -> None:
         heads: list[tuple[tuple[int, int], Bucket]] = []
         ahead: list[tuple[tuple[int, int], Waiter]] = []
         until_s = math.inf
-        age_s = self.quota.age_s if self.quota.strategy == "intelligent" else 0.0
         for bucket in self.buckets.values():
             if bucket.idle:
                 continue
-            line = [
-                (self.place(each, now), each) for each in bucket.waiters[:_AHEAD]
-            ]  # in order of turn, ageing or not
+            line, rises_s = self._aged(bucket, now)  # in order of turn, ageing or not
             heads.append((line[0][0], bucket))
             ahead += line
-            if age_s > 0 and bucket.priority < FIRM - 1:
-                for (priority, _), each in line:
-                    if -priority < FIRM - 1:  # it rises once more
-                        until_s = min(until_s, each.since_s + (1 - priority - bucket.priority) * age_s)
-        self._heads = sorted(heads, key=_first)
-        self._ahead = [each for _, each in sorted(ahead, key=_place)[:_AHEAD]]
+            until_s = min(until_s, rises_s)
+        heads.sort(key=_first)
+        ahead.sort(key=_place)
+        self._heads = heads
+        self._ahead = [each for _, each in ahead[:_AHEAD]]
         self._ordered_s, self._until_s = now, until_s
+
+    def _aged(self, bucket: Bucket, now: float) -> tuple[list[tuple[tuple[int, int], Waiter]], float]:
+        """The first of a bucket with their places (as `place`), and when the next of them rises."""
+        line: list[tuple[tuple[int, int], Waiter]] = []
+        until_s = math.inf
+        base, age_s = bucket.priority, self.quota.age_s
+        if self.quota.strategy != "intelligent" or base >= FIRM - 1 or age_s <= 0:
+            return [((-base, each.seq), each) for each in bucket.waiters[:_AHEAD]], until_s
+        for each in bucket.waiters[:_AHEAD]:
+            since_s = each.since_s
+            priority = base + int((now - since_s) / age_s) if now > since_s else base
+            if priority < FIRM - 1:
+                rises_s = since_s + (1 + priority - base) * age_s
+                if rises_s < until_s:
+                    until_s = rises_s
+            else:
+                priority = FIRM - 1
+            line.append(((-priority, each.seq), each))
+        return line, until_s
 
     def window(self, now: float) -> int | None:
         """How many from the head may be tried; None = all."""
@@ -237,10 +255,11 @@ class Queue:
                     found.setdefault(id(bucket), bucket)
             return list(found.values())
         open_buckets = []
-        for (priority, _), bucket in self.heads(now):
-            if not _refused(bucket, version, loose):
+        no_overtaking = self.quota.strategy == "intelligent" and self.quota.backfill == "off"
+        for (priority, _), bucket in self._heads:
+            if version != bucket.kind.refused_at and version != bucket.refused_at and bucket.bound_at != loose:
                 open_buckets.append(bucket)
-            elif self.is_firm(-priority):
+            elif no_overtaking and -priority >= FIRM:
                 break
         return open_buckets
 

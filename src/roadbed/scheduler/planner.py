@@ -51,10 +51,10 @@ class TreePlanner:
     def plan(self, gang: Gang, num: int | None = None) -> Placement | None:
         """Slots in rank order, or None. Changes nothing. O(nodes) in numpy; one process: O(nodes changed)."""
         count = gang.num if num is None else num
-        unit = units(gang)
-        if count <= 0 or not self.state.num_nodes or any(count % size for size in unit.values()):
+        if count <= 0 or not self.state.num_nodes or self.state.lacks_devices(gang.shape, count):
             return None
-        if self.state.lacks_devices(gang.shape, count):
+        unit = units(gang)
+        if unit and any(count % size for size in unit.values()):
             return None
         if count == 1 and "island" not in (gang.topology.required, gang.topology.preferred):
             slot = self._one(gang.shape)

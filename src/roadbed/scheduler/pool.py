@@ -67,6 +67,7 @@ class Pool:
         self.waiting: dict[str, Waiter] = {}
         self.kinds: dict[Gang, Kind] = {}
         self.reservations: dict[str, Reservation] = {}
+        self.reserved: dict[str, set[str]] = {}  # their ids by quota
         self.loans = Loans(config.lead_s)
         self.loosened = 0
         self.eta_error = 0.5  # running mean of |actual − expected| ÷ expected wait
@@ -117,12 +118,18 @@ class Pool:
         del self.waiting[job.id]
         kind.num_waiting -= 1
         if self.orphans.pop(job.id, None) is None:
-            self.queues[job.quota].remove(waiter)
-            self.tree.want(job.quota, self.request(job), -1)
-        self.drop_reservation(job.id)
+            bucket = self.queues[job.quota].remove(waiter)
+            self.tree.want(job.quota, bucket.amount, -1)
+        self.drop_reservation(job.id, job.quota)
 
-    def drop_reservation(self, id_: str) -> None:
+    def add_reservation(self, made: Reservation, quota: str) -> None:
+        self.reservations[made.id] = made
+        self.reserved.setdefault(quota, set()).add(made.id)
+
+    def drop_reservation(self, id_: str, quota: str) -> None:
+        """Of a job of that quota, if it has one."""
         if self.reservations.pop(id_, None) is not None:
+            self.reserved[quota].discard(id_)
             self.loosened += 1
 
     def kind_of(self, gang: Gang) -> Kind:
@@ -171,9 +178,7 @@ class Pool:
         """Another tree; every account is made up anew from what runs. UsageError if it is broken: nothing changes."""
         before = self.tree
         tree = QuotaTree(quotas or (DEFAULT_QUOTA,), self.capacity())
-        for name, node in tree.nodes.items():
-            if name in before.nodes:
-                node.decayed, node.decayed_at_s = before.nodes[name].decayed, before.nodes[name].decayed_at_s
+        tree.inherit(before, now)
         self.tree = self.book.tree = tree
         for run in self.book.runs.values():
             run.amount = self.book.amount(run.job, run.placement.slots)
@@ -183,6 +188,7 @@ class Pool:
             job = claim.waiter.job
             tree.charge(job.quota, self.book.amount(job, claim.placement.slots), job.preemptible, 1, now)
         self.reservations.clear()
+        self.reserved.clear()
         self.make_queues()
         self.loans.keep(tree, now)
         self.book.version += 1

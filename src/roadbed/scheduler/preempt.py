@@ -73,15 +73,14 @@ def pieces_of(book: Book, may: May, now: float) -> list[Piece]:
     for run in book.runs.values():
         if run.stopping or run.moving or (not run.started and run.since_s >= now):
             continue
-        gang = run.job.gang
-        surplus = 0 if gang.topology.slices else max(0, run.num - gang.num)
+        job, slots = run.job, run.placement.slots
+        gang = job.gang
+        surplus = max(0, len(slots) - gang.num) if not gang.topology.slices else 0
         if surplus and may(run, False):
-            each = run.cost(now) / run.num
-            found.extend(Piece(run, (slot,), False, each) for slot in reversed(run.placement.slots[gang.num :]))
-        protected = now < run.since_s + run.job.min_run_s
-        if run.job.preemptible and not protected and may(run, True):
-            staying = run.placement.slots[: run.num - surplus]
-            found.append(Piece(run, staying, True, run.cost(now)))
+            each = run.cost(now) / len(slots)
+            found.extend(Piece(run, (slot,), False, each) for slot in reversed(slots[gang.num :]))
+        if job.preemptible and now >= run.since_s + job.min_run_s and may(run, True):
+            found.append(Piece(run, slots[: len(slots) - surplus], True, run.cost(now)))
     found.sort(key=_rank)
     return found
 

@@ -93,6 +93,19 @@ class _Node:
         self.decayed_at_s = 0.0
 
 
+class _Siblings:
+    """Quotas that divide one total, and what does not change of them. mins, maxs: by resource, then by quota."""
+
+    __slots__ = ("lending", "maxs", "mins", "nodes", "weights")
+
+    def __init__(self, nodes: Sequence[_Node]) -> None:
+        self.nodes = nodes
+        self.mins = [list(column) for column in zip(*(node.min for node in nodes), strict=True)]
+        self.maxs = [list(column) for column in zip(*(node.max for node in nodes), strict=True)]
+        self.weights = [node.quota.weight for node in nodes]
+        self.lending = [node.quota.lending for node in nodes]
+
+
 class QuotaTree:
     """The accounts of all quotas. Pure bookkeeping: who calls `charge` says what really runs.
 
@@ -122,12 +135,24 @@ class QuotaTree:
         self.used = [0] * len(self.names)
         self.capacity: list[int] = []
         self.resize(capacity)
-        self._fair: dict[str, list[int]] | None = None
+        self._top = _Siblings(self.roots)
+        self._below = {node.quota.name: _Siblings(node.children) for node in self.nodes.values() if node.children}
+        self._decays = any(quota.half_life_s > 0.0 for quota in quotas)
 
     def resize(self, capacity: Mapping[str, int]) -> None:
         """The cluster has grown or shrunk."""
         self.capacity = [capacity.get(name, 0) for name in self.names]
-        self._fair = None
+        self._fair: dict[str, list[int]] = {}
+        self._fair_for: list[int] = []  # what was used and wanted, quota by quota, when that was worked out
+        self._moved = True  # something was used or wanted since
+        self._orders: dict[str, tuple[float, ...]] = {}  # keys that hold still
+
+    def inherit(self, before: "QuotaTree", now: float) -> None:
+        """Takes over the past use of the quotas that were there before."""
+        for name, node in self.nodes.items():
+            old = before.nodes.get(name)
+            if old is not None:
+                node.decayed, node.decayed_at_s = old.decayed, old.decayed_at_s if before._decays else now
 
     def is_leaf(self, name: str) -> bool:
         node = self.nodes.get(name)
@@ -139,14 +164,15 @@ class QuotaTree:
 
     def charge(self, name: str, amount: Vector, preemptible: bool, sign: int, now: float) -> None:
         """Adds (1) or takes away (-1) what a job uses."""
-        self._fair = None
         node = self.nodes.get(name)
-        for part in node.path if node else ():
-            self._decay(part, now)
+        if self._decays and node is not None:
+            for part in node.path:
+                self._decay(part, now)
         self.shift(name, amount, preemptible, sign)
 
     def shift(self, name: str, amount: Vector, preemptible: bool, sign: int) -> None:
-        """As `charge`, within a what-if that is shifted back: shares and past use are left alone."""
+        """As `charge`, within a what-if that is shifted back: past use is left alone."""
+        self._forget(name)
         node = self.nodes.get(name)
         for at, each in enumerate(amount):
             self.used[at] += sign * each
@@ -158,7 +184,7 @@ class QuotaTree:
 
     def want(self, name: str, amount: Vector, sign: int) -> None:
         """Adds or takes away a waiting request."""
-        self._fair = None
+        self._moved = True
         node = self.nodes.get(name)
         for part in node.path if node else ():
             for at, each in enumerate(amount):
@@ -270,16 +296,28 @@ class QuotaTree:
         """Sort key of a quota, first is served first: level by level (within guarantee, within fair share, above),
         then how much of it is used, past use included."""
         fair = self.fair()
+        known = self._orders.get(name)
+        if known is not None:
+            return known
         key: list[float] = []
         for node in self.nodes[name].path:
             key.extend(self._rank(node, fair[node.quota.name], now))
-        return tuple(key)
+        found = tuple(key)
+        if not self._decays:
+            self._orders[name] = found
+        return found
 
     def fair(self) -> dict[str, list[int]]:
         """What each quota would have now if every one took its share: guarantees first, the rest by weight."""
-        if self._fair is None:
-            self._fair = {}
-            self._divide(self.roots, self.capacity)
+        if self._moved:
+            self._moved = False
+            asked = [
+                used + more for node in self.nodes.values() for used, more in zip(node.used, node.wanted, strict=True)
+            ]
+            if asked != self._fair_for:  # a start only turns what was wanted into what is used
+                self._fair, self._fair_for = {}, asked
+                self._orders.clear()
+                self._divide(self._top, self.capacity)
         return self._fair
 
     def standing(self, name: str) -> Standing:
@@ -295,6 +333,15 @@ class QuotaTree:
             fair={r: self.fair()[name][at] for at, r in named if self.capacity[at]},
             borrowing=self.borrows(name),
         )
+
+    def _forget(self, name: str) -> None:
+        """What the quota uses changes: its place in the order, and that of all who share a path with it."""
+        self._moved = True
+        node = self.nodes.get(name)
+        if node is None or node.parent is None:
+            self._orders.pop(name, None)
+        else:
+            self._orders.clear()
 
     def _share(self, node: _Node, more: Vector, needed: Vector) -> float:
         """How much the quota would borrow of the needed resources with `more`, dominant share by weight."""
@@ -317,7 +364,8 @@ class QuotaTree:
         return False
 
     def _rank(self, node: _Node, fair: list[int], now: float) -> tuple[float, float]:
-        self._decay(node, now)
+        if self._decays:
+            self._decay(node, now)
         level, ratio = 0.0, 0.0
         for used, low, share in zip(node.used, node.min, fair, strict=True):
             if not used:
@@ -337,21 +385,19 @@ class QuotaTree:
             node.decayed = node.decayed * keep + share * (1.0 - keep)
         node.decayed_at_s = max(node.decayed_at_s, now)
 
-    def _divide(self, nodes: Sequence[_Node], total: Sequence[int]) -> None:
-        if not nodes or self._fair is None:
-            return
-        weights, lending = [node.quota.weight for node in nodes], [node.quota.lending for node in nodes]
-        parts = []
-        for at in range(len(self.names)):
-            mins, asked = [node.min[at] for node in nodes], [node.used[at] + node.wanted[at] for node in nodes]
+    def _divide(self, among: "_Siblings", total: Sequence[int]) -> None:
+        nodes, parts = among.nodes, []
+        for at, mins in enumerate(among.mins):
+            asked = [node.used[at] + node.wanted[at] for node in nodes]
             if any(asked) or any(mins):
-                parts.append(divide(total[at], mins, [node.max[at] for node in nodes], asked, weights, lending))
+                parts.append(divide(total[at], mins, among.maxs[at], asked, among.weights, among.lending))
             else:  # nobody is promised any, nobody asks for any
                 parts.append(asked)
         for index, node in enumerate(nodes):
-            mine = [part[index] for part in parts]
-            self._fair[node.quota.name] = mine
-            self._divide(node.children, mine)
+            name = node.quota.name
+            mine = self._fair[name] = [part[index] for part in parts]
+            if node.children:
+                self._divide(self._below[name], mine)
 
 
 def divide(
@@ -366,8 +412,8 @@ def divide(
     where the guarantees exceed the total; the rest goes by weight to those that ask for more, up to max. The parts sum
     to at most `total`, and fall short of it only when nobody asks for more (and by rounding, < 1 per quota and round).
     """
-    ceilings = [min(most, max(request, 0)) for most, request in zip(maxs, requests, strict=True)]
-    part = [low if not lends else min(low, top) for low, top, lends in zip(mins, ceilings, lending, strict=True)]
+    ceilings = [most if request > most else max(request, 0) for most, request in zip(maxs, requests, strict=True)]
+    part = [top if lends and top < low else low for low, top, lends in zip(mins, ceilings, lending, strict=True)]
     promised = sum(part)
     if promised > total:
         return [each * total // promised for each in part]
@@ -377,7 +423,8 @@ def divide(
         weight = sum(weights[at] for at in hungry)
         given = 0
         for at in hungry:
-            more = min(int(rest * weights[at] / weight), ceilings[at] - part[at])
+            more, room = int(rest * weights[at] / weight), ceilings[at] - part[at]
+            more = min(more, room)
             part[at] += more
             given += more
         rest -= given

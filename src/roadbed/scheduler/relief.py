@@ -215,8 +215,10 @@ class Relief:
             )
         for queue in pool.queues.values():
             if queue.num_waiting:
-                times.extend(waiter.try_at_s for waiter in queue.first(now, _HEADS) if waiter.num_tries)
-        return min(each for each in times if each > now) if any(each > now for each in times) else math.inf
+                for waiter in queue.first(now, _HEADS):
+                    if waiter.num_tries:
+                        times.append(waiter.try_at_s)
+        return min([each for each in times if each > now], default=math.inf)
 
     def victims_for(self, waiter: Waiter, now: float) -> Choice | None:
         """Who would have to leave for a waiting job, None: nobody who may leave helps. Changes nothing."""
@@ -407,28 +409,22 @@ class Relief:
         heads = queue.first(now, 1)
         if not heads:
             return False
-        first = heads[0]
-        stoppable = pool.book.stoppable
-        own = stoppable.get(queue.quota.name, ())
-        if pool.book.elastic or any(own[: first.job.priority]):
+        first, tree, mine = heads[0], pool.tree, queue.quota.name
+        priority, stoppable = first.job.priority, pool.book.stoppable
+        own = stoppable.get(mine)
+        if pool.book.elastic or (own is not None and any(own[:priority])):
             return True
-        if not pool.tree.any_may_stop:
+        if not tree.any_may_stop:
             return False
-        amount = pool.request(first.job)
-        fair = pool.config.fair_preemption
-        if (
-            not pool.tree.may_stop_any(queue.quota.name, amount, fair=fair)
-            and stoppable.keys() <= pool.tree.nodes.keys()
-        ):
+        amount, fair = queue.bucket_of(first).amount, pool.config.fair_preemption
+        if not tree.may_stop_any(mine, amount, fair=fair) and stoppable.keys() <= tree.nodes.keys():
             return False
-        return any(
-            any(counts)
-            and name != queue.quota.name
-            and pool.tree.may_stop(
-                queue.quota.name, amount, name, higher=any(counts[: first.job.priority]), fair=fair
-            )
-            for name, counts in stoppable.items()
-        )  # fmt: skip
+        for name, counts in stoppable.items():
+            if name == mine or not any(counts):
+                continue
+            if tree.may_stop(mine, amount, name, higher=any(counts[:priority]), fair=fair):
+                return True
+        return False
 
     def _somebody_lacks_room(self) -> bool:
         """Is anybody waiting for devices rather than for quota?"""

@@ -17,6 +17,7 @@ from roadbed.spec.inventory import NodeInfo
 
 Ints = NDArray[np.int64]
 _LOG_LIMIT = 1 << 20
+_NOTHING: Ints = np.zeros(0, np.int64)
 
 
 class State:
@@ -52,6 +53,11 @@ class State:
         self.num_with = [0] * (width + 1)  # nodes with so many of them
         for each in self._num:
             self.num_with[each] += 1
+        # The same memory once more: single numbers are read and written several times as fast through these.
+        self._left, self._used_by = self.left.data, self.used_by.data
+        self._cpu_left, self._memory_left = self.cpu_left.data, self.memory_left.data
+        self._whole = self.whole.data
+        self.num_closed = len(self.nodes) - int(self.schedulable.sum())  # nodes that take nothing new
         self.log: list[int] = []
         self.log_start = 0  # entries dropped from the front of the log
         self._undo: list[tuple[int, Slot, Shape]] = []
@@ -75,30 +81,43 @@ class State:
         each = shape.num_devices
         if not each or shape.milli < WHOLE:
             return False
-        return sum(num * (whole // each) for whole, num in enumerate(self.num_with) if whole >= each) < count
+        room, num_with = 0, self.num_with
+        for whole in range(each, len(num_with)):
+            room += num_with[whole] * (whole // each)
+        return room < count
+
+    def host_free(self, node: int) -> tuple[int, int]:
+        """Free CPU (thousandths) and memory (MiB) of a node."""
+        return self._cpu_left[node], self._memory_left[node]
 
     def take(self, slot: Slot, shape: Shape) -> None:
         """Gives a process its devices, CPU and memory. ValueError if they are not free: nothing is changed then."""
-        node, milli = slot.node, shape.milli
-        row = self.left[node].tolist()
-        if len(slot.devices) != shape.num_devices or len(set(slot.devices)) != len(slot.devices):
-            raise ValueError(f"{self.nodes[node].name}: {len(slot.devices)} devices for a shape of {shape.num_devices}")
-        if self.cpu_left[node] < shape.cpu_milli or self.memory_left[node] < shape.memory_mib:
+        node, milli, devices = slot.node, shape.milli, slot.devices
+        if len(devices) != shape.num_devices or len(set(devices)) != len(devices):
+            raise ValueError(f"{self.nodes[node].name}: {len(devices)} devices for a shape of {shape.num_devices}")
+        if self._cpu_left[node] < shape.cpu_milli or self._memory_left[node] < shape.memory_mib:
             raise ValueError(f"{self.nodes[node].name}: CPU or memory is not free")
-        for device in slot.devices:
-            if row[device] < milli:
-                raise ValueError(f"{self.nodes[node].name}: device {device} has {row[device]} of {milli} milli free")
+        left = self._left
+        for device in devices:
+            if left[node, device] < milli:
+                free = left[node, device]
+                raise ValueError(f"{self.nodes[node].name}: device {device} has {free} of {milli} milli free")
+        self._moved(1, slot, shape)
+
+    def take_free(self, slot: Slot, shape: Shape) -> None:
+        """As `take`, of what the caller has just seen to be free."""
         self._moved(1, slot, shape)
 
     def give(self, slot: Slot, shape: Shape) -> None:
         """Takes back what `take` gave. ValueError if it was not taken: a device never has more than 1000."""
         node, milli = slot.node, shape.milli
-        row, num = self.left[node].tolist(), self._num[node]
+        left, num = self._left, self._num[node]
         for device in slot.devices:
-            if device >= num or row[device] + milli > WHOLE:
+            if device >= num or left[node, device] + milli > WHOLE:
                 raise ValueError(f"{self.nodes[node].name}: device {device} was not given out")
-        over_cpu = self.cpu_left[node] + shape.cpu_milli > self.cpu[node]
-        if over_cpu or self.memory_left[node] + shape.memory_mib > self.memory[node]:
+        info = self.nodes[node]
+        over_cpu = self._cpu_left[node] + shape.cpu_milli > info.cpu_milli
+        if over_cpu or self._memory_left[node] + shape.memory_mib > info.memory_mib:
             raise ValueError(f"{self.nodes[node].name}: CPU or memory was not given out")
         self._moved(-1, slot, shape)
 
@@ -121,6 +140,7 @@ class State:
     def set_schedulable(self, node: int, on: bool) -> None:
         if bool(self.schedulable[node]) != on:
             self.schedulable[node] = on
+            self.num_closed += -1 if on else 1
             self._touch(node)
 
     def mark(self) -> int:
@@ -148,6 +168,8 @@ class State:
         end = self.log_start + len(self.log)
         if position < self.log_start:
             return None, end
+        if position == end:
+            return _NOTHING, end
         fresh = self.log[position - self.log_start :]
         if len(fresh) > self.num_nodes:
             return None, end
@@ -156,37 +178,39 @@ class State:
     def _moved(self, sign: int, slot: Slot, shape: Shape) -> None:
         node, devices = slot.node, slot.devices
         if devices:
-            row, after = self.left[node], 0 if sign > 0 else WHOLE
-            if shape.milli == WHOLE:
+            left, milli = self._left, shape.milli
+            if milli == WHOLE:
                 num = -sign * len(devices)
+                after = 0 if sign > 0 else WHOLE
                 for device in devices:
-                    row[device] = after
+                    left[node, device] = after
             else:
                 num = 0
                 for device in devices:
-                    before = int(row[device])
-                    after = before - sign * shape.milli
-                    row[device] = after
+                    before = left[node, device]
+                    after = before - sign * milli
+                    left[node, device] = after
                     num += (after == WHOLE) - (before == WHOLE)
             if num:
-                whole = int(self.whole[node])
+                whole = self._whole[node]
                 self.num_with[whole] -= 1
                 self.num_with[whole + num] += 1
-                self.whole[node] = whole + num
+                self._whole[node] = whole + num
         if shape.cpu_milli:
-            self.cpu_left[node] -= sign * shape.cpu_milli
+            self._cpu_left[node] -= sign * shape.cpu_milli
         if shape.memory_mib:
-            self.memory_left[node] -= sign * shape.memory_mib
-        self.used_by[node, pod_class(shape)] += sign
+            self._memory_left[node] -= sign * shape.memory_mib
+        self._used_by[node, pod_class(shape)] += sign
         if self._marks:
             self._undo.append((sign, slot, shape))
         self._touch(node)
 
     def _touch(self, node: int) -> None:
-        self.log.append(node)
-        if len(self.log) > _LOG_LIMIT:
-            drop = len(self.log) // 2
-            del self.log[:drop]
+        log = self.log
+        log.append(node)
+        if len(log) > _LOG_LIMIT:
+            drop = len(log) // 2
+            del log[:drop]
             self.log_start += drop
 
 
