@@ -163,3 +163,11 @@ def test_durations(value: float, shown: str) -> None:
 def test_a_number_is_never_wide(value: float) -> None:
     assert len(number(value)) <= 13
     assert percent(min(1.0, value)).endswith(" %")
+
+
+def test_a_service_shows_what_was_predicted_beside_what_was_measured() -> None:
+    numbers = {"p50": 0.2, "p90": 0.4, "p99": 0.5}
+    read = reading([service("chat", [replica("chat-0", "ready")])])
+    read.live["services"] = [{"name": "chat", "ttft_s": numbers, "ttft_predicted_s": {**numbers, "p50": 0.15}}]
+    [shown] = page_view(read).services
+    assert (shown.ttft_p50_s, shown.ttft_predicted_s) == (0.2, 0.15)

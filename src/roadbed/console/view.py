@@ -75,6 +75,7 @@ class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
     num_waiting: int
     tokens_per_s: float | None
     ttft_p50_s: float | None
+    ttft_predicted_s: float | None
     restarts: int
     replicas: list[ReplicaView]
 
@@ -206,6 +207,7 @@ def _service(service: dict[str, Any], live: dict[str, Any], speeds: dict[str, fl
         num_waiting=sum(replica.num_waiting or 0 for replica in replicas),
         tokens_per_s=speeds.get(service["name"]),
         ttft_p50_s=None if numbers is None else numbers["ttft_s"]["p50"],
+        ttft_predicted_s=None if numbers is None else numbers["ttft_predicted_s"]["p50"],
         restarts=sum(replica.restarts for replica in replicas),
         replicas=replicas,
     )

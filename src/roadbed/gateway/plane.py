@@ -243,6 +243,7 @@ class Plane:
             End(
                 request_id, wall, exchange.outcome, exchange.status, exchange.replica_id, exchange.num_tries,
                 prompt, cached, completion, exchange.estimated, ttft_s, total_s, overhead_s, exchange.route, cost_pico,
+                exchange.predicted_s + exchange.waited_s if exchange.predicted_s else 0.0,
             )
         )  # fmt: skip
         self.exchanges.pop(request_id, None)

@@ -73,6 +73,7 @@ class LiveServiceView(View):
     requests_per_s: float
     tokens_per_s: float
     ttft_s: PercentilesView
+    ttft_predicted_s: PercentilesView
     outcomes: dict[str, int]
     routes: dict[str, int]
 

@@ -70,6 +70,8 @@ class LiveService(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_s: float
     tokens_per_s: float
     ttft_s: Percentiles
+    ttft_predicted_s: Percentiles
+    """Of the same requests, as the router predicted them."""
     outcomes: dict[str, int]
     routes: dict[str, int]
 
@@ -164,6 +166,7 @@ def _live_service(name: str, samples: Sequence[UsageSample], window_s: float) ->
         requests_per_s=len(samples) / window_s,
         tokens_per_s=sum(sample.completion_tokens for sample in samples) / window_s,
         ttft_s=percentiles([sample.ttft_s for sample in samples if sample.ttft_s > 0.0]),
+        ttft_predicted_s=percentiles([s.predicted_ttft_s for s in samples if s.ttft_s > 0.0 < s.predicted_ttft_s]),
         outcomes=dict(Counter(sample.outcome for sample in samples)),
         routes=dict(Counter(sample.route for sample in samples if sample.route)),
     )

@@ -135,6 +135,7 @@ usage = Table(
     Column("completion_tokens", BigInteger, nullable=False),
     Column("estimated", Boolean, nullable=False),
     Column("ttft_s", Double, nullable=False),
+    Column("predicted_ttft_s", Double, nullable=False, server_default="0"),
     Column("total_s", Double, nullable=False),
     Column("overhead_s", Double, nullable=False),
     Column("tries", Integer, nullable=False),

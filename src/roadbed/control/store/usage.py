@@ -53,6 +53,7 @@ class UsageSample(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str
     completion_tokens: int
     ttft_s: float
+    predicted_ttft_s: float
     total_s: float
     route: str
 

@@ -48,6 +48,8 @@ class End(msgspec.Struct, frozen=True, tag="e", array_like=True):
     """The router's reason."""
     cost_pico: int = 0
     """1e-12 CNY"""
+    predicted_ttft_s: float = 0.0
+    """Comparable to ttft_s: what was predicted when it was sent, and its wait until then. 0 = nothing was."""
 
 
 class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +77,7 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
     overhead_s: float
     route: str
     cost_pico: int
+    predicted_ttft_s: float = 0.0
 
 
 def settle(begin: Begin, end: End) -> UsageRow:
@@ -85,6 +88,7 @@ def settle(begin: Begin, end: End) -> UsageRow:
         status=end.status, replica=end.replica, num_tries=end.num_tries, prompt_tokens=end.prompt_tokens,
         cached_tokens=end.cached_tokens, completion_tokens=end.completion_tokens, estimated=end.estimated,
         ttft_s=end.ttft_s, total_s=end.total_s, overhead_s=end.overhead_s, route=end.route, cost_pico=end.cost_pico,
+        predicted_ttft_s=end.predicted_ttft_s,
     )  # fmt: skip
 
 
