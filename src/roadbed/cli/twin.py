@@ -8,6 +8,8 @@ TWINS = {
     "schedule": "Fill a cluster up: how much of it can each policy give out?",
     "jobs": "Replay a trace of jobs: who waits how long under which policy?",
     "loans": "Training beside a diurnal service: what is lending worth?",
+    "serve": "Replay requests: which router, how many replicas, what breaks first?",
+    "validate": "How close is a step-time profile to a measured engine?",
     "from-log": "Yesterday's traffic as a trace, and how good its predictions were.",
 }
 """Name → one line of help. The command is `command` in roadbed.cli.twin_<name>."""
@@ -38,6 +40,7 @@ def command() -> None:
       roadbed twin schedule --nodes nodes.csv --pods pods.csv --policy roadbed,fgd,bestfit
       roadbed twin jobs --trace philly.csv --load 0.9 --policy roadbed,fair,fifo --report jobs.html
       roadbed twin loans --trace philly.csv --demand qps.csv --days 14
+      roadbed twin serve --trace mooncake.jsonl --replicas 4 --profile h200-llama-3.1-8b-fp8 --slo ttft=2s,itl=25ms
 
     Traces: openb and philly as published, or CSV or JSON lines with submit_s, duration_s and num_devices.
     """

@@ -71,6 +71,22 @@ class Row:
             raise self.error(f"{column} is {number:g}, above {most:g}", column)
         return int(number)
 
+    def integers(self, column: str) -> list[int]:
+        """A list of whole numbers; empty where the cell is. SpecError as for `number`."""
+        value = self._cells.get(column)
+        if value in (None, ""):
+            return []
+        if not isinstance(value, list) or not all(type(item) is int and abs(item) < 1 << 63 for item in value):
+            raise self.error(f"{column} is {json.dumps(value)[:60]}, which is no list of whole numbers", column)
+        return value
+
+    def items(self, column: str) -> list[Any]:
+        """A list of whatever; SpecError where there is none."""
+        value = self._cells.get(column)
+        if not isinstance(value, list):
+            raise self.error(f"{column} is {json.dumps(value)[:60]}, which is no list", column)
+        return value
+
 
 def read_csv(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Rows of a CSV file whose header has at least `columns`. SpecError, NotFoundError or UsageError (unreadable)."""

@@ -1,0 +1,209 @@
+"""`roadbed twin serve`: a trace of requests under several routers, by the router that runs in the gateway."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from roadbed.cli.base import Duration, dim, json_option, plural, print_json, print_table, talk
+from roadbed.cli.twin_base import FILE, Names, Ratio, Seeds, counted, write_report
+from roadbed.errors import UsageError
+from roadbed.profiles.profile import load
+from roadbed.router.policies import POLICIES, create
+from roadbed.twin.parallel import run_all
+from roadbed.twin.serve import Settings
+from roadbed.twin.serve_figures import Row
+from roadbed.twin.serve_plan import Asked, Run, base_of, one, warnings
+from roadbed.twin.serve_read import read_trace
+from roadbed.twin.serve_synthetic import PREFIX, generate, parse
+from roadbed.twin.serve_trace import Trace
+
+
+class Numbers(click.ParamType[tuple[float, ...]]):
+    """`1,2,3.5` → numbers above 0, none twice."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        one_of = Ratio(0.001, 10_000)
+        return tuple(dict.fromkeys(one_of.convert(part.strip(), param, ctx) for part in str(value).split(",")))
+
+
+class Slo(click.ParamType[dict[str, float]]):
+    """`ttft=2s,itl=25ms` → seconds by name."""
+
+    name = "slo"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, float]:
+        if isinstance(value, dict):
+            return value
+        found: dict[str, float] = {}
+        for part in str(value).split(","):
+            name, equals, limit = (piece.strip() for piece in part.partition("="))
+            if name not in ("ttft", "itl") or not equals or name in found:
+                self.fail(f"{part.strip()!r} is not ttft=… or itl=…, each once, such as ttft=2s,itl=25ms", param, ctx)
+            found[name] = Duration().convert(limit, param, ctx)
+            if not found[name] > 0:
+                self.fail(f"{name} must be above 0", param, ctx)
+        return found
+
+
+_OPTIONS = (
+    click.option("--trace", required=True, help="Mooncake, Bailian, Azure, BurstGPT, ShareGPT, or synthetic:rate=5,…"),
+    click.option("--profile", required=True, help="Step-time profile: a shipped name, a file, or CHIP-MODEL[-DTYPE]."),
+    click.option("--replicas", type=Seeds(), default="4", show_default=True, help="Such as 4, or 2..6."),
+    click.option("--router", "routers", type=Names(), default="roadbed,round_robin", show_default=True,
+                 help="Policies; +gate puts one behind the gateway's admission, +open takes it away."),
+    click.option("--speedup", type=Numbers(), default="1", show_default=True, help="Arrivals so many times as fast."),
+    click.option("--slo", type=Slo(), default="ttft=2s,itl=25ms", show_default=True, help="What counts as good."),
+    click.option("--kv-blocks", type=click.IntRange(1, 1 << 30), help="KV cache of a replica. Default: the profile's."),
+    click.option("--block-tokens", type=click.IntRange(1, 1 << 20), help="Tokens of a block. Default: the trace's."),
+    click.option("--max-batched-tokens", type=click.IntRange(1, 1 << 20), default=8192, show_default=True,
+                 help="Tokens of an iteration."),
+    click.option("--max-seqs", type=click.IntRange(1, 1 << 16), default=256, show_default=True,
+                 help="Requests a replica runs at once."),
+    click.option("--tp", type=click.IntRange(1, 64), help="Tensor-parallel degree. Default: the profile's."),
+    click.option("--requests", type=click.IntRange(1), help="Take the first so many."),
+    click.option("--rate", type=Ratio(1e-6, 1e6), default=1.0, help="Conversations/s where a trace has no times."),
+    click.option("--seed", type=click.IntRange(0, 1 << 31), default=0, show_default=True, help="Of ties and arrivals."),
+    click.option("--max-queue", type=click.IntRange(0, 1 << 24), default=512, show_default=True,
+                 help="Requests the gateway holds."),
+    click.option("--max-wait", type=Duration(), default="30s", show_default=True, help="And for how long."),
+    click.option("--retries", type=click.IntRange(0, 100), default=0, show_default=True,
+                 help="Times a shed client comes back after its retry-after."),
+    click.option("--cost", type=Ratio(0, 1e6), default=0.0, help="CNY per replica and hour, for what-ifs."),
+    click.option("--swap", help="What if the replicas were of this profile?"),
+    click.option("--swap-cost", type=Ratio(0, 1e6), default=0.0, help="CNY per hour of one of those."),
+    click.option("--workers", type=click.IntRange(0, 1024), default=0, help="Processes. Default: one per core."),
+    click.option("--report", type=FILE, help="Write an HTML report with plots and what-ifs here."),
+)  # fmt: skip
+
+
+def _options(command: Any) -> Any:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command("serve")
+@_options
+@json_option
+def command(
+    trace: str, profile: str, replicas: tuple[int, ...], routers: tuple[str, ...], speedup: tuple[float, ...],
+    slo: dict[str, float], as_json: bool, **given: Any,
+) -> None:  # fmt: skip
+    """Replay requests on modelled engines behind the router the gateway runs: latency, goodput, reuse, cost.
+
+    \b
+      roadbed twin serve --trace mooncake.jsonl --replicas 4 --profile h200-llama-3.1-8b-fp8 \\
+        --router roadbed,round_robin --speedup 2 --slo ttft=2s,itl=25ms
+      roadbed twin serve --trace synthetic:rate=8,turns=4 --profile l40s-qwen3-8b --replicas 2..4 --report serve.html
+
+    Baselines are run as published: requests go to engines at once. `roadbed` also admits and orders what waits.
+    """
+    for router in routers:
+        create(base_of(router))
+    if min(replicas) < 1:
+        raise UsageError("--replicas must be at least 1", field="replicas")
+    requests = _trace(trace, given)
+    profiles = {profile: load(profile)}
+    if given["swap"]:
+        profiles[given["swap"]] = load(given["swap"])
+    asked = Asked(
+        kv_blocks=given["kv_blocks"] or 0, block_tokens=given["block_tokens"] or 0,
+        max_batched_tokens=given["max_batched_tokens"], max_seqs=given["max_seqs"], tp=given["tp"] or 0,
+    )  # fmt: skip
+    settings = Settings(
+        slo_ttft_s=slo.get("ttft"), slo_itl_s=slo.get("itl"), max_queue=given["max_queue"],
+        max_wait_s=given["max_wait"], retries=given["retries"],
+    )  # fmt: skip
+    for words in warnings(requests, profiles[profile], asked, settings):
+        talk(words)
+    runs = [
+        Run(policy=router, replicas=count, speedup=pace, profile=profile, seed=given["seed"],
+            samples=given["report"] is not None)
+        for count in replicas for pace in speedup for router in routers
+    ]  # fmt: skip
+    extra = _what_ifs(runs, given["swap"], profile) if given["report"] is not None or given["swap"] else []
+    shared = {"trace": requests, "profiles": profiles, "asked": asked, "settings": settings}
+    with counted("twin serve") as told:
+        rows = run_all(one, shared, [*runs, *extra], num_workers=given["workers"], told=told)
+    main, others = rows[: len(runs)], rows[len(runs) :]
+    costs = {profile: given["cost"], **({given["swap"]: given["swap_cost"]} if given["swap"] else {})}
+    facts = _facts(requests, profiles[profile], asked, slo)
+    if given["report"] is not None:
+        from roadbed.twin.serve_report import report
+
+        write_report(given["report"], report(main, others, costs, facts))
+    if as_json:
+        print_json({"rows": [_plain(found) for found in main], "what_if": [_plain(found) for found in others]})
+        return
+    _show([*main, *others], profile, costs)
+    for fact in facts:
+        talk(dim(fact))
+
+
+def _trace(name: str, given: dict[str, Any]) -> Trace:
+    if name.startswith(PREFIX):
+        found = generate(parse(name))
+    else:
+        found = read_trace(Path(name), rate=given["rate"], seed=given["seed"])
+    return found.taken(given["requests"]) if given["requests"] else found
+
+
+def _what_ifs(runs: list[Run], swap: str | None, profile: str) -> list[Run]:
+    """One replica more, and the other chip, for every router at the highest load of the largest fleet."""
+    most, fastest = max(run.replicas for run in runs), max(run.speedup for run in runs)
+    top = [
+        msgspec.structs.replace(run, samples=False) for run in runs if (run.replicas, run.speedup) == (most, fastest)
+    ]
+    more = [msgspec.structs.replace(run, replicas=most + 1) for run in top]
+    return more + ([msgspec.structs.replace(run, profile=swap) for run in top] if swap and swap != profile else [])
+
+
+def _plain(found: Row) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(found)
+    del plain["samples"]
+    return plain
+
+
+def _facts(trace: Trace, profile: Any, asked: Asked, slo: dict[str, float]) -> list[str]:
+    made = "made up, not recorded; " if trace.synthetic else ""
+    lasts_s = trace.arrival_s[-1] if len(trace) else 0.0
+    promised = ", ".join(f"{name} {limit:g} s" for name, limit in slo.items())
+    kind = "measured" if profile.measured else "guessed from data sheets"
+    return [
+        f"{trace.name}: {made}{plural(len(trace), 'request')} over {lasts_s:.0f} s,"
+        f" {sum(trace.prompt_tokens):,} prompt and {sum(trace.output_tokens):,} output tokens.",
+        f"Engine: {profile.name} ({kind}; {profile.source}), tensor parallel {asked.tp or profile.tp},"
+        f" at most {asked.max_batched_tokens:,} tokens and {asked.max_seqs} sequences per iteration.",
+        f"Good: {promised}. ITL is a request's mean. Routers known: {', '.join(POLICIES)}.",
+    ]
+
+
+def _show(rows: list[Row], profile: str, costs: dict[str, float]) -> None:
+    headers = ["ROUTER", "REPLICAS", "SPEED", "TTFT MEAN", "P50", "P90", "P99", "ITL MEAN", "P99", "E2E", "GOOD",
+               "TOK/S", "REUSE", "SHED"]  # fmt: skip
+    priced = any(costs.values())
+    if priced:
+        headers += ["CNY/H", "CNY/M TOK"]
+    lines = []
+    for found in rows:
+        ttft, itl = found.ttft_s, found.itl_s
+        name = found.router if found.profile == profile else f"{found.router} on {found.profile}"
+        line = [
+            name, str(found.replicas), f"{found.speedup:g}",
+            *(f"{value * 1e3:,.0f}" for value in (ttft.mean, ttft.p50, ttft.p90, ttft.p99)),
+            f"{itl.mean * 1e3:.1f}", f"{itl.p99 * 1e3:.1f}", f"{found.e2e_s.mean * 1e3:,.0f}",
+            f"{found.goodput_share:.1%}", f"{found.output_tokens_per_s:,.0f}", f"{found.reuse:.1%}", str(found.shed),
+        ]  # fmt: skip
+        if priced:
+            hourly = costs.get(found.profile, 0.0) * found.replicas
+            million = hourly / 3600 / found.output_tokens_per_s * 1e6 if found.output_tokens_per_s else 0.0
+            line += [f"{hourly:,.0f}", f"{million:,.2f}"]
+        lines.append(line)
+    print_table(headers, lines, right=range(1, len(headers)))
+    talk(dim("times in milliseconds"))

@@ -1,0 +1,301 @@
+"""The request twin: a trace, the router that runs in the gateway, and modelled engines behind it.
+
+    arrival ──▶ RouterCore.arrive ──▶ go ──▶ Engine.submit ──▶ first token ──▶ last token ──▶ RouterCore.finish
+                      └─▶ wait, shed (── retry ──▶ arrival again)
+
+Nothing here chooses: the class that decides is the one the gateway runs, fed with the same events (dispatch, first
+byte, finish with the engine's own token counts, polled reports, cache evictions). Baselines are run as published, so
+the gateway holds nothing back for them; `roadbed` also admits and orders. `NAME+gate` puts any policy behind the
+gateway's admission, `NAME+open` takes it away.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from roadbed.errors import UsageError
+from roadbed.profiles.model import StepModel, StepTimer
+from roadbed.router.account import MemoryAccount
+from roadbed.router.base import Decision, Features, ReplicaInfo, ReplicaReport
+from roadbed.router.core import RouterCore
+from roadbed.twin.kernel import Handle, Kernel
+from roadbed.twin.serve_engine import Engine, Limits, Work
+from roadbed.twin.serve_figures import Outcomes, Sample
+from roadbed.twin.serve_trace import Trace
+
+_NUM_SAMPLES = 240
+_BYTES_PER_TOKEN = 4
+"""What the router starts from (`ServiceModel`): block_bytes below then means the trace's own blocks."""
+GATED = ("roadbed",)
+"""Policies that the gateway's admission belongs to."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """One run. speedup: how much faster requests arrive than they were recorded.
+
+    poll_s: between engine reports. tick_s: between looks at the queue. cache_news: engines tell what they evict.
+    retries: times a shed client comes back after its retry-after.
+    """
+
+    policy: str = "roadbed"
+    speedup: float = 1.0
+    seed: int = 0
+    slo_ttft_s: float | None = None
+    slo_itl_s: float | None = None
+    poll_s: float = 1.0
+    tick_s: float = 0.02
+    cache_news: bool = True
+    max_queue: int = 100_000
+    max_wait_s: float = 600.0
+    retries: int = 0
+    samples: bool = False
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """One replica: its step times and how its engine was started."""
+
+    step: StepModel
+    limits: Limits
+
+
+class _Replica:
+    """An engine, its place in the router, and the event at which its iterations end."""
+
+    __slots__ = ("engine", "handle", "id", "slot", "world")
+
+    def __init__(self, world: "World", slot: int, engine: Engine) -> None:
+        self.world = world
+        self.slot = slot
+        self.id = f"r{slot}"
+        self.engine = engine
+        self.handle: Handle | None = None
+
+    def submit(self, work: Work, now: float) -> None:
+        end_s = self.engine.submit(work, now)
+        if end_s is None:
+            return
+        if self.handle is not None and self.handle[0] != end_s:
+            self.world.kernel.cancel(self.handle)
+            self.handle = self.world.kernel.at(end_s, self.end)
+
+    def begin(self, now: float) -> None:
+        """Starts the next iterations if none are under way."""
+        if not self.engine.is_busy:
+            end_s = self.engine.begin(now)
+            self.handle = None if end_s is None else self.world.kernel.at(end_s, self.end)
+
+    def end(self) -> None:
+        now = self.world.kernel.now
+        self.handle = None
+        firsts, done = self.engine.end(now)
+        self.world.deliver(self, firsts, done, now)
+        self.begin(now)
+
+
+class World:
+    """One run of one policy over one trace; `run` once."""
+
+    def __init__(self, trace: Trace, servers: Sequence[Server], settings: Settings) -> None:
+        """Raises UsageError for a policy nobody knows, or block sizes that do not go together."""
+        name, _, mode = settings.policy.partition("+")
+        gated = (mode or ("gate" if name in GATED else "open")) == "gate"
+        self.trace = trace
+        self.settings = settings
+        self.kernel = Kernel()
+        self.outcomes = Outcomes(len(trace))
+        self.core = RouterCore(
+            account=MemoryAccount().view(), policy=name, seed=settings.seed, max_queue=settings.max_queue,
+            max_wait_s=settings.max_wait_s, admission=gated, block_bytes=(trace.block_tokens or 64) * _BYTES_PER_TOKEN,
+        )  # fmt: skip
+        timers: dict[int, StepTimer] = {}
+        self._replicas = []
+        for slot, server in enumerate(servers):
+            timer = timers.setdefault(id(server.step), StepTimer(server.step))
+            engine = Engine(timer, server.limits, tells=settings.cache_news)
+            self._replicas.append(_Replica(self, slot, engine))
+        self._blocks = [BlockMap(trace.block_tokens, server.limits.block_tokens) for server in servers]
+        self.core.set_replicas([_info(replica) for replica in self._replicas], 0.0)
+        self._next = 0
+        self._num_over = 0
+        self._tries: dict[int, int] = {}
+        self._is_ticking = False
+
+    # --- running -----------------------------------------------------------------------------------------------------
+
+    def run(self) -> Outcomes:
+        """Replays the trace to its last answer."""
+        if len(self.trace):
+            self.kernel.at(self.trace.arrival_s[0] / self.settings.speedup, self._arrival)
+            self.kernel.at(0.0, self._poll, priority=5)
+            if self.settings.samples:
+                self.kernel.at(0.0, self._sample, priority=9)
+        self.kernel.run()
+        outcomes = self.outcomes
+        outcomes.num_preemptions = sum(replica.engine.num_preemptions for replica in self._replicas)
+        outcomes.busy_s = [replica.engine.busy_s for replica in self._replicas]
+        return outcomes
+
+    @property
+    def _is_over(self) -> bool:
+        return self._num_over == len(self.trace)
+
+    def _arrival(self) -> None:
+        number = self._next
+        self._next += 1
+        if self._next < len(self.trace):
+            self.kernel.at(self.trace.arrival_s[self._next] / self.settings.speedup, self._arrival)
+        self._ask(number)
+
+    def _ask(self, number: int) -> None:
+        """A client asks the gateway, for the first time or again."""
+        trace, now = self.trace, self.kernel.now
+        prompt, output = trace.prompt_tokens[number], trace.output_tokens[number]
+        if not any(replica.engine.fits(prompt, output) for replica in self._replicas):
+            self._over_shed(number, "too_long")
+            return
+        features = Features(
+            request_id=str(number), blocks=trace.blocks[number], block_tokens=trace.block_tokens or 64,
+            prompt_tokens=prompt, output_tokens=self.core.output_tokens(None), priority=trace.priority[number],
+            session=trace.session[number], slo_ttft_s=self.settings.slo_ttft_s, slo_tpot_s=self.settings.slo_itl_s,
+        )  # fmt: skip
+        self._carry_out(self.core.arrive(features, now))
+        self._watch_queue()
+
+    def _carry_out(self, decision: Decision) -> None:
+        number = int(decision.request_id)
+        if decision.kind == "go":
+            self._send(number, decision)
+        elif decision.kind == "shed":
+            tried = self._tries.get(number, 0)
+            if tried < self.settings.retries:
+                self._tries[number] = tried + 1
+                self.kernel.after(max(decision.retry_after_s, 0.001), lambda: self._ask(number))
+            else:
+                self._over_shed(number, decision.reason)
+
+    def _send(self, number: int, decision: Decision) -> None:
+        trace, now = self.trace, self.kernel.now
+        replica = self._replicas[decision.slot]
+        prompt, output = trace.prompt_tokens[number], trace.output_tokens[number]
+        if not replica.engine.fits(prompt, output):
+            self._carry_out(self.core.failed(decision.request_id, now))
+            return
+        blocks = self._blocks[decision.slot].to_engine(trace.blocks[number])
+        self.outcomes.sent(number, decision)
+        replica.submit(Work(number, prompt, output, blocks, trace.priority[number]), now)
+        replica.begin(now)
+        self._tell_evicted(replica, now)
+
+    def deliver(self, replica: _Replica, firsts: Sequence[Work], done: Sequence[Work], now: float) -> None:
+        """Iterations of a replica ended: tells the router, and sends what it lets go."""
+        core = self.core
+        for work in firsts:
+            core.first_byte(str(work.number), now)
+        for work in done:
+            self.outcomes.over(work, self.trace.arrival_s[work.number] / self.settings.speedup)
+            self._num_over += 1
+            decisions = core.finish(
+                str(work.number), now, outcome_ok=True, prompt_tokens=work.prompt_tokens,
+                cached_tokens=max(0, work.cached_tokens), completion_tokens=work.output_tokens,
+            )  # fmt: skip
+            for decision in decisions:
+                self._carry_out(decision)
+        self._tell_evicted(replica, now)
+        self._watch_queue()
+
+    # --- what goes on beside -----------------------------------------------------------------------------------------
+
+    def _over_shed(self, number: int, reason: str) -> None:
+        self.outcomes.shed(number, reason)
+        self._num_over += 1
+
+    def _tell_evicted(self, replica: _Replica, now: float) -> None:
+        evicted = replica.engine.cache.evicted
+        if evicted:
+            self.core.prefix_news(replica.slot, self._blocks[replica.slot].to_trace(evicted), now, removed=True)
+            evicted.clear()
+
+    def _watch_queue(self) -> None:
+        if self.core.num_waiting and not self._is_ticking:
+            self._is_ticking = True
+            self.kernel.after(self.settings.tick_s, self._tick, priority=1)
+
+    def _tick(self) -> None:
+        self._is_ticking = False
+        for decision in self.core.tick(self.kernel.now):
+            self._carry_out(decision)
+        self._watch_queue()
+
+    def _poll(self) -> None:
+        now = self.kernel.now
+        for replica in self._replicas:
+            engine = replica.engine
+            report = ReplicaReport(
+                at=now, num_running=engine.num_running, num_waiting=engine.num_waiting, kv_usage=engine.cache.usage
+            )  # fmt: skip
+            self.core.report(replica.slot, report, now)
+        if not self._is_over:
+            self.kernel.after(self.settings.poll_s, self._poll, priority=5)
+
+    def _sample(self) -> None:
+        engines = [replica.engine for replica in self._replicas]
+        self.outcomes.samples.append(
+            Sample(
+                at_s=self.kernel.now, queued=self.core.num_waiting, running=[one.num_running for one in engines],
+                waiting=[one.num_waiting for one in engines], kv_usage=[one.cache.usage for one in engines],
+            )
+        )  # fmt: skip
+        if not self._is_over:
+            lasts_s = self.trace.arrival_s[-1] / self.settings.speedup
+            self.kernel.after(max(lasts_s / _NUM_SAMPLES, 0.1), self._sample, priority=9)
+
+
+class BlockMap:
+    """Between hashes of the trace's blocks and of the engine's, where one size is a multiple of the other."""
+
+    __slots__ = ("_group", "_split")
+
+    def __init__(self, trace_tokens: int, engine_tokens: int) -> None:
+        """trace_tokens 0: the trace has no hashes. UsageError where neither size divides the other."""
+        self._split = self._group = 1
+        if trace_tokens > engine_tokens and trace_tokens % engine_tokens == 0:
+            self._split = trace_tokens // engine_tokens
+        elif trace_tokens and engine_tokens % trace_tokens == 0:
+            self._group = engine_tokens // trace_tokens
+        elif trace_tokens:
+            raise UsageError(
+                f"blocks of {engine_tokens} tokens can't be made of the trace's, which have {trace_tokens}",
+                hint=f"roadbed twin serve --block-tokens {trace_tokens}", field="block-tokens",
+            )  # fmt: skip
+
+    def to_engine(self, blocks: Sequence[int]) -> Sequence[int]:
+        """The engine's blocks of a prompt. A trace's hash names all before it, so the last of a group stands for it."""
+        if self._group > 1:
+            return blocks[self._group - 1 :: self._group]
+        if self._split > 1:
+            return [block * self._split + at for block in blocks for at in range(self._split)]
+        return blocks
+
+    def to_trace(self, blocks: Sequence[int]) -> list[int]:
+        """The trace's blocks that engine blocks are (part of), without repeats."""
+        if self._split > 1:
+            return list(dict.fromkeys(block // self._split for block in blocks))
+        return list(blocks)
+
+
+def idle_ttft_s(step: StepModel, limits: Limits, prompt_tokens: int) -> float:
+    """Seconds to the first token of a prompt on an engine that does nothing else."""
+    timer, done, seconds = StepTimer(step), 0, 0.0
+    while done < prompt_tokens:
+        new = min(limits.max_batched_tokens, prompt_tokens - done)
+        seconds += timer.mixed([(new, done)], done + new == prompt_tokens, 0, 0)
+        done += new
+    return seconds
+
+
+def _info(replica: _Replica) -> ReplicaInfo:
+    limits = replica.engine.limits
+    return ReplicaInfo(
+        id=replica.id, slot=replica.slot, max_concurrency=limits.max_seqs,
+        kv_tokens=limits.kv_blocks * limits.block_tokens,
+    )  # fmt: skip

@@ -1,0 +1,117 @@
+"""Made-up request streams, for questions no recorded trace answers; every report of one says that it is synthetic.
+
+`synthetic:rate=5,seconds=600,prompt=1024,output=256` is a Poisson process of log-normal lengths. `share` gives prompts
+a common head (system prompts, documents) drawn from `prefixes` of them by a Zipf law; `turns` makes each arrival a
+conversation whose next question repeats all before it; `swing` lets the rate follow a day's sine once over the run.
+"""
+
+import difflib
+import math
+import random
+
+import msgspec
+
+from roadbed.errors import UsageError
+from roadbed.twin.serve_trace import Trace
+
+PREFIX = "synthetic:"
+BLOCK_TOKENS = 64
+_MOST_REQUESTS = 5_000_000
+_MOST_HEADS = 1 << 16
+_SIGMA = 0.8
+_THINK_S = 20.0
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """rate: arrivals per second; prompt, output: mean tokens; share: of a prompt that is a common head, 0..1."""
+
+    rate: float = 1.0
+    seconds: float = 600.0
+    prompt: float = 1024.0
+    output: float = 256.0
+    share: float = 0.0
+    prefixes: float = 16.0
+    turns: float = 1.0
+    swing: float = 0.0
+    seed: float = 0.0
+
+
+_LEAST = {"rate": 1e-6, "seconds": 1e-3, "prompt": 1.0, "output": 1.0, "prefixes": 1.0, "turns": 1.0}
+_MOST = {"share": 1.0, "swing": 1.0, "prompt": 1e6, "output": 1e6, "prefixes": 1e6, "turns": 1000.0}
+
+
+def parse(text: str) -> Recipe:
+    """`synthetic:rate=5,…` → a recipe. UsageError naming the part that makes no sense."""
+    values: dict[str, float] = {}
+    for part in filter(None, text.removeprefix(PREFIX).split(",")):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if name not in Recipe.__struct_fields__:
+            near = difflib.get_close_matches(name, Recipe.__struct_fields__, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise _wrong(f"{name!r} is none of {', '.join(Recipe.__struct_fields__)}{meant}")
+        try:
+            number = float(value) if equals else math.nan
+        except ValueError:
+            number = math.nan
+        if not _LEAST.get(name, 0.0) <= number <= _MOST.get(name, 1e9):
+            words = f"a number from {_LEAST.get(name, 0.0):g} to {_MOST.get(name, 1e9):g}"
+            raise _wrong(f"{name} is {value!r}, not {words}")
+        values[name] = number
+    recipe = Recipe(**values)
+    if recipe.rate * recipe.seconds * recipe.turns > _MOST_REQUESTS:
+        raise _wrong(f"rate · seconds · turns is above {_MOST_REQUESTS:,} requests")
+    return recipe
+
+
+def generate(recipe: Recipe) -> Trace:
+    """The stream of a recipe; the same seed gives the same stream."""
+    chance = random.Random(int(recipe.seed))
+    trace = Trace("synthetic", BLOCK_TOKENS, synthetic=True)
+    trace.notes.append(f"{trace.name}: made up, not recorded: {_words(recipe)}")
+    weights = [1 / rank for rank in range(1, int(recipe.prefixes) + 1)]
+    heads = random.Random(int(recipe.seed) + 1).choices(range(len(weights)), weights, k=_MOST_HEADS)
+    now_s, number = 0.0, 0
+    while True:
+        now_s += chance.expovariate(recipe.rate * (1 + recipe.swing))
+        if now_s >= recipe.seconds:
+            break
+        if recipe.swing and chance.random() * (1 + recipe.swing) > _swung(recipe, now_s):
+            continue
+        _conversation(trace, recipe, chance, now_s, number, heads[number % _MOST_HEADS])
+        number += 1
+    if not len(trace):
+        raise _wrong("no request falls into that time; raise rate or seconds")
+    return trace.in_order()
+
+
+def _conversation(trace: Trace, recipe: Recipe, chance: random.Random, now_s: float, number: int, head: int) -> None:
+    """One arrival and the turns that follow it: a turn's prompt is all before it and a new question."""
+    turns = max(1, round(chance.expovariate(1 / recipe.turns))) if recipe.turns > 1 else 1
+    first = _length(chance, recipe.prompt)
+    shared = int(first * recipe.share) // BLOCK_TOKENS
+    session = f"made-{number}" if turns > 1 else None
+    prompt = first
+    for _ in range(turns):
+        output = _length(chance, recipe.output)
+        own = prompt // BLOCK_TOKENS - shared
+        blocks = [*(-1 - head * 65536 - at for at in range(shared)), *((number << 20) + at for at in range(own))]
+        trace.add(now_s, prompt, output, blocks, session)
+        prompt += output + max(1, _length(chance, recipe.prompt) // 8)
+        now_s += chance.expovariate(1 / _THINK_S)
+
+
+def _length(chance: random.Random, mean: float) -> int:
+    """Log-normal with that mean, at least 1 and at most fifty times it."""
+    return max(1, min(int(50 * mean), round(chance.lognormvariate(math.log(mean) - _SIGMA**2 / 2, _SIGMA))))
+
+
+def _swung(recipe: Recipe, now_s: float) -> float:
+    return 1 + recipe.swing * math.sin(2 * math.pi * now_s / recipe.seconds - math.pi / 2)
+
+
+def _words(recipe: Recipe) -> str:
+    return ", ".join(f"{name}={getattr(recipe, name):g}" for name in recipe.__struct_fields__)
+
+
+def _wrong(words: str) -> UsageError:
+    return UsageError(f"--trace {PREFIX}: {words}", hint="roadbed twin serve --trace synthetic:rate=5", field="trace")
