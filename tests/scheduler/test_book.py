@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roadbed.scheduler.accounts import QuotaTree
 from roadbed.scheduler.base import Placement, Shape, Slot
 from roadbed.scheduler.book import Book, Run, Taken, hold
 from roadbed.scheduler.forecast import Durations
 from roadbed.scheduler.order import Kind, Waiter
-from roadbed.scheduler.quota import Quota, QuotaTree
+from roadbed.scheduler.quota import Quota
 from roadbed.scheduler.state import State
 from tests.scheduler.cluster import job, nodes
 

@@ -2,11 +2,12 @@
 
 import math
 
+from roadbed.scheduler.accounts import QuotaTree
 from roadbed.scheduler.base import Shape
 from roadbed.scheduler.events import Demand, Start, Stop
 from roadbed.scheduler.loans import Loans
 from roadbed.scheduler.pool import Config
-from roadbed.scheduler.quota import Quota, QuotaTree
+from roadbed.scheduler.quota import Quota
 from tests.scheduler.cluster import Edge, job, nodes, scheduler, starts, stops
 
 REPLICA = Shape(num_devices=1, cpu_milli=1000, memory_mib=1000)

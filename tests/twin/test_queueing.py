@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roadbed.errors import UsageError
-from roadbed.scheduler.quota import QuotaTree
+from roadbed.scheduler.accounts import QuotaTree
 from roadbed.twin.queueing import ONE_LINE, QUEUEING_NAMES, make_queueing, make_quotas, shares_of
 
 

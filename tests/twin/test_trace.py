@@ -8,9 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from roadbed.errors import RoadbedError, SpecError, UsageError
+from roadbed.scheduler.accounts import QuotaTree
 from roadbed.scheduler.base import Job
 from roadbed.scheduler.pool import check_job
-from roadbed.scheduler.quota import Quota, QuotaTree
+from roadbed.scheduler.quota import Quota
 from roadbed.scheduler.state import State
 from roadbed.spec.inventory import NodeInfo
 from roadbed.twin.trace import TraceJob, largest_part, read_trace, to_job, window

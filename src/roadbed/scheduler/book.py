@@ -11,10 +11,11 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from roadbed.scheduler.accounts import QuotaTree
 from roadbed.scheduler.base import Gang, Job, Placement, Shape, Slot
 from roadbed.scheduler.forecast import Durations
 from roadbed.scheduler.order import Waiter
-from roadbed.scheduler.quota import QuotaTree, Vector
+from roadbed.scheduler.quota import Vector
 from roadbed.scheduler.state import State
 
 Taken = tuple[Slot, Shape]

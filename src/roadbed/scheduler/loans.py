@@ -9,11 +9,12 @@ that end before go first and others save in time.
 
 import math
 
+from roadbed.scheduler.accounts import QuotaTree
 from roadbed.scheduler.base import Gang, Shape
 from roadbed.scheduler.book import Book
 from roadbed.scheduler.events import Demand
 from roadbed.scheduler.forecast import Forecast
-from roadbed.scheduler.quota import CPU, GPU, QuotaTree
+from roadbed.scheduler.quota import CPU, GPU
 
 
 class Owner:

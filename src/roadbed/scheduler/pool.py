@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from roadbed.errors import UsageError
+from roadbed.scheduler.accounts import QuotaTree
 from roadbed.scheduler.backfill import Reservation
 from roadbed.scheduler.base import WHOLE, Gang, Job
 from roadbed.scheduler.book import Book, Run
@@ -17,7 +18,7 @@ from roadbed.scheduler.gang import Planner
 from roadbed.scheduler.loans import Loans
 from roadbed.scheduler.order import Kind, Queue, Waiter
 from roadbed.scheduler.planner import units
-from roadbed.scheduler.quota import Quota, QuotaTree, Vector
+from roadbed.scheduler.quota import Quota, Vector
 from roadbed.scheduler.state import State
 
 DEFAULT_QUOTA = Quota(name="default")
