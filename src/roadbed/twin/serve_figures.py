@@ -58,8 +58,8 @@ class Row(msgspec.Struct, kw_only=True):
     preemptions: int
     makespan_s: float
     busy_share: float
-    prediction_error: float
-    """Median of |predicted − real TTFT| / real, where the policy predicts; nan where it does not."""
+    prediction_error: float | None
+    """Median of |predicted − real TTFT| / real; None where nothing was predicted."""
     shed_reasons: dict[str, int] = {}
     seed: int = 0
     samples: list[Sample] = []
@@ -147,9 +147,9 @@ def spread(values: Floats) -> Spread:
     return Spread(float(values.mean()), float(p50), float(p90), float(p99))
 
 
-def _prediction_error(outcomes: Outcomes, ttft: Floats, done: NDArray[np.bool_]) -> float:
+def _prediction_error(outcomes: Outcomes, ttft: Floats, done: NDArray[np.bool_]) -> float | None:
     predicted = np.frombuffer(outcomes.predicted_s, np.float64)
     known = done & (ttft > 0) & (predicted > 0)
     if not known.any():
-        return math.nan
+        return None
     return float(np.median(np.abs(predicted[known] - ttft[known]) / ttft[known]))
