@@ -44,7 +44,21 @@ class SloType(click.ParamType[dict[str, float]]):
         return targets
 
 
-@click.command("bench")
+class LazyBench(click.Group):
+    """Measures a service by itself; `profile` is imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return ["profile"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "profile":
+            return None
+        from roadbed.cli.bench_profile import command as profile
+
+        return profile
+
+
+@click.command("bench", cls=LazyBench, invoke_without_command=True)
 @click.option("-m", "--model", help="A model or service; default: the first that is served.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Open loop: Poisson arrivals per second.")
 @click.option("--concurrency", type=click.IntRange(1, 10_000), help="Closed loop: requests at once.")
@@ -69,7 +83,7 @@ def command(
     seed: int | None,
     as_json: bool,
 ) -> None:
-    """Measure a service with streamed requests of random words.
+    """Measure a service with streamed requests of random words; `profile` measures its engine for the twin.
 
     \b
       roadbed bench --rate 2 --duration 60s --slo ttft=2s,tpot=50ms
@@ -77,6 +91,8 @@ def command(
 
     With --rate a slow server still gets its arrivals on time (open loop), as users would do it.
     """
+    if click.get_current_context().invoked_subcommand is not None:
+        return
     if rate is not None and concurrency is not None:
         raise UsageError("--rate and --concurrency exclude each other: open loop or closed loop")
     if rate is None and concurrency is None:
