@@ -69,13 +69,7 @@ def command(
 
     Nothing else should use the engine meanwhile. A service of the platform must have one replica.
     """
-    if url is not None:
-        if model is None:
-            raise UsageError("--url needs --model: which of its models?", field="model")
-        target = Load(url.rstrip("/").removesuffix("/v1"), key, model, 1, None, None, 1, 1, 1, 0)
-    else:
-        gateway = open_gateway()
-        target = Load(gateway.url, gateway.key, choose_model(gateway, model), 1, None, None, 1, 1, 1, 0)
+    target = _target(model, url, key)
     points = list(_points(max_prompt, max_batch, repeat))
     measured: list[Measured] = []
     with progress("bench profile") as told:
@@ -113,6 +107,16 @@ def command(
         ],
         right=(1, 2, 3, 4, 5),
     )  # fmt: skip
+
+
+def _target(model: str | None, url: str | None, key: str) -> Load:
+    """Where to send prompts: an endpoint of the user's, else the platform's gateway."""
+    if url is None:
+        gateway = open_gateway()
+        return Load(gateway.url, gateway.key, choose_model(gateway, model), 1, None, None, 1, 1, 1, 0)
+    if model is None:
+        raise UsageError("--url needs --model: which of its models?", field="model")
+    return Load(url.rstrip("/").removesuffix("/v1"), key, model, 1, None, None, 1, 1, 1, 0)
 
 
 def _points(max_prompt: int, max_batch: int, repeat: int) -> Iterator[tuple[int, int, int]]:
