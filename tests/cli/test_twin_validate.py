@@ -27,18 +27,25 @@ def test_the_table(shell: Shell) -> None:
     assert said.code == 0, said.err
     assert "ttft mean" in said.out
     assert "%" in said.out
-    assert "300 requests, tensor parallel 1, at most 128 sequences" in said.err
+    assert "300 requests, tensor parallel 1, 1 engine, at most 128 sequences" in said.err
 
 
 def test_meta_json_says_how_it_was_started(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "requests.jsonl").write_text(Path(MEASURED).read_text())
-    meta = {"engine_kwargs": {"max_num_seqs": 512, "max_num_batched_tokens": 4096, "tensor_parallel_size": 2}}
+    meta = {
+        "engine_kwargs": {
+            "max_num_seqs": 512,
+            "max_num_batched_tokens": 4096,
+            "tensor_parallel_size": 2,
+            "data_parallel_size": 2,
+        }
+    }
     (tmp_path / "meta.json").write_text(json.dumps(meta))
     said = shell(
         "twin", "validate", "--profile", "rtxpro6000-llama-3.1-8b", "--measured", str(tmp_path / "requests.jsonl")
     )
     assert said.code == 0, said.err
-    assert "tensor parallel 2, at most 512 sequences" in said.err
+    assert "tensor parallel 2, 2 engines, at most 512 sequences" in said.err
     assert "extrapolated" in said.err
 
 

@@ -82,3 +82,12 @@ def test_one_token_has_no_pace(tmp_path: Path) -> None:
     works = replay(requests, load("rtxpro6000-llama-3.1-8b").variant(1).step, Limits(kv_blocks=9, block_tokens=16))
     assert [one.name for one in compare(requests, works)][:3] == ["ttft mean", "ttft p50", "ttft p99"]
     assert not any(one.name.startswith("tpot") for one in compare(requests, works))
+
+
+def test_data_parallel_ranks_share_the_load() -> None:
+    requests = read_measured(DATA / "vllm_llama_requests.jsonl")
+    step, limits = load("rtxpro6000-llama-3.1-8b").variant(1).step, Limits(kv_blocks=34_000, block_tokens=16)
+    one, two = (replay(requests, step, limits, ranks) for ranks in (1, 2))
+    assert all(work.end_s > work.arrived_s for work in two)
+    pace = [sum((work.end_s - work.first_s) for work in works) for works in (one, two)]
+    assert 0.4 < pace[1] / pace[0] < 0.8

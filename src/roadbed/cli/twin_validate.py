@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from roadbed.cli.base import json_option, print_json, print_table, talk
+from roadbed.cli.base import json_option, plural, print_json, print_table, talk
 from roadbed.cli.twin_base import FILE
 from roadbed.errors import UsageError
 from roadbed.profiles.profile import load
@@ -38,6 +38,7 @@ def command(profile: str, measured: Path, as_json: bool, **given: Any) -> None:
     started = read_started(measured)
     requests = read_measured(measured)
     tp = given["tp"] or started.tensor_parallel_size or loaded.tp
+    ranks = max(1, started.data_parallel_size or 1)
     variant = loaded.variant(tp)
     limits = Limits(
         kv_blocks=given["kv_blocks"] or max(1, variant.kv_tokens // given["block_tokens"]),
@@ -45,7 +46,7 @@ def command(profile: str, measured: Path, as_json: bool, **given: Any) -> None:
         max_batched_tokens=given["max_batched_tokens"] or started.max_num_batched_tokens or _BATCHED,
     )  # fmt: skip
     try:
-        works = replay(requests, variant.step, limits)
+        works = replay(requests, variant.step, limits, ranks)
     except ValueError as error:
         raise UsageError(str(error), hint="roadbed twin validate --help") from error
     found = compare(requests, works)
@@ -65,6 +66,6 @@ def command(profile: str, measured: Path, as_json: bool, **given: Any) -> None:
     lines = [[one.name, f"{one.measured_s:.4f}", f"{one.modelled_s:.4f}", f"{one.error:+.2%}"] for one in found]
     print_table(["FIGURE", "MEASURED S", "MODELLED S", "ERROR"], lines, right=range(1, 4))
     talk(
-        f"{len(requests)} requests, tensor parallel {tp}, at most {limits.max_seqs} sequences and"
-        f" {limits.max_batched_tokens:,} tokens per iteration"
+        f"{len(requests)} requests, tensor parallel {tp}, {plural(ranks, 'engine')}, at most {limits.max_seqs}"
+        f" sequences and {limits.max_batched_tokens:,} tokens per iteration"
     )

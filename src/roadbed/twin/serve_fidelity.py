@@ -6,6 +6,7 @@ one stand-in, and errors are relative to what was measured. Two clocks are in su
 engine's own monotonic ones); they are aligned where a request was queued soonest after it arrived.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class Started(msgspec.Struct, kw_only=True):
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     tensor_parallel_size: int | None = None
+    data_parallel_size: int | None = None
 
 
 class _Meta(msgspec.Struct):
@@ -88,23 +90,35 @@ def read_started(path: Path) -> Started:
         raise SpecError(f"{beside}: {error}", hint=HINT) from error
 
 
-def replay(requests: Sequence[Measured], step: StepModel, limits: Limits) -> list[Work]:
-    """The requests on one stand-in, in their order. ValueError where one can't run at all."""
-    engine = Engine(StepTimer(step), limits)
+def replay(requests: Sequence[Measured], step: StepModel, limits: Limits, num_engines: int = 1) -> list[Work]:
+    """The requests on stand-ins, in their order. ValueError where one can't run at all.
+
+    Several engines are data-parallel ranks: a request goes to the one with the lowest 4 · waiting + running, as
+    vLLM's own balancer does it. That ranks of a mixture of experts wait for each other is left out.
+    """
+    timer = StepTimer(step)
+    engines = [Engine(timer, limits) for _ in range(num_engines)]
+    ends: list[float] = [math.inf] * num_engines
     works = [Work(at, request.prompt_tokens, request.output_tokens) for at, request in enumerate(requests)]
-    end_s: float | None = None
-    at = 0
-    while at < len(works) or end_s is not None:
-        if end_s is not None and (at == len(works) or end_s <= requests[at].arrival_s):
-            engine.end(end_s)
-            end_s = engine.begin(end_s)
-            continue
-        now = requests[at].arrival_s
-        end_s = engine.submit(works[at], now)
-        if end_s is None:
-            end_s = engine.begin(now)
-        at += 1
+    for work, request in zip(works, requests, strict=True):
+        _run_until(engines, ends, request.arrival_s)
+        rank = min(range(num_engines), key=lambda at: 4 * engines[at].num_waiting + engines[at].num_running)
+        end_s = engines[rank].submit(work, request.arrival_s)
+        ends[rank] = _time(engines[rank].begin(request.arrival_s) if end_s is None else end_s)
+    _run_until(engines, ends, math.inf)
     return works
+
+
+def _run_until(engines: Sequence[Engine], ends: list[float], until_s: float) -> None:
+    """Ends and begins iterations up to and including a moment."""
+    while (now := min(ends)) <= until_s and now < math.inf:
+        rank = ends.index(now)
+        engines[rank].end(now)
+        ends[rank] = _time(engines[rank].begin(now))
+
+
+def _time(end_s: float | None) -> float:
+    return math.inf if end_s is None else end_s
 
 
 def compare(requests: Sequence[Measured], works: Sequence[Work]) -> list[Comparison]:
