@@ -236,7 +236,7 @@ def test_engines_that_cache_nothing_lose_their_attraction() -> None:
         core.arrive(request(f"{index}", blocks=range(30)), now)
         core.first_byte(f"{index}", now + 0.4)
         core.finish(f"{index}", now + 1, outcome_ok=True, prompt_tokens=1920, cached_tokens=0, completion_tokens=50)
-    assert min(replica.model.trust for replica in core.replicas) < 0.1
+    assert min(replica.own_model.trust for replica in core.replicas) < 0.1
 
 
 def test_unary_prefill_is_released_when_it_should_be_over() -> None:
@@ -296,13 +296,45 @@ def test_being_passed_over_ends() -> None:
     core = router(1, concurrency=1, max_queue=100)
     core.arrive(request("x0", blocks=range(20)), 0.0)
     core.arrive(request("x1", blocks=range(20)), 0.0)
-    core.arrive(request("stranger", blocks=range(900, 920)), 0.0)
+    core.arrive(request("stranger", blocks=range(900, 902)), 0.0)
     order = []
     for index in range(2, 40):
         core.arrive(request(f"x{index}", blocks=range(20)), 0.0)
     for index in range(38):
         order += [d.request_id for d in core.finish(f"x{index}", 1.0, outcome_ok=False)]
     assert order.index("stranger") == 16
+
+
+def test_short_prompts_pass_long_ones_but_only_for_a_while() -> None:
+    core = router(1, concurrency=1, max_queue=100)
+    names = ["run0", "run1"]
+    for name in names:
+        core.arrive(request(name, prompt=10), 0.0)
+    core.arrive(request("long", prompt=5000), 0.0)  # 1 s of prefill waits like 20 s
+    arrivals = [(f"short{second}", float(second)) for second in (1, 9, 18, 30)]
+    for name, at in arrivals:
+        core.arrive(request(name, prompt=10), at)
+    order = []
+    for name in ("run0", "run1", "short1", "short9", "short18", "long"):
+        order += [d.request_id for d in core.finish(name, 31.0, outcome_ok=False)]
+    assert order == ["short1", "short9", "short18", "long", "short30"]
+
+
+def prompts_queued(core: RouterCore) -> int:
+    return core.replicas[0].num_unanswered
+
+
+def test_prompts_wait_here_rather_than_in_the_engine_once_its_pace_is_known() -> None:
+    core = router(1, concurrency=64, max_queue=100)
+    for index in range(40):  # 1 s per 1000 tokens
+        core.arrive(request(f"w{index}", prompt=500 + index), 2.0 * index)
+        core.first_byte(f"w{index}", 2.0 * index + 0.5)
+        core.finish(f"w{index}", 2.0 * index + 0.6, outcome_ok=True, prompt_tokens=500 + index, completion_tokens=2)
+    kinds = [core.arrive(request(f"q{index}", prompt=1000), 100.0).kind for index in range(6)]
+    assert kinds == ["go", "go", "wait", "wait", "wait", "wait"]
+    assert prompts_queued(core) == 2
+    core.first_byte("q0", 101.0)
+    assert [d.request_id for d in core.tick(101.005)] == ["q2"]
 
 
 def test_priority_comes_before_affinity() -> None:

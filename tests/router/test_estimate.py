@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roadbed.router.estimate import Regression, ReplicaModel, ServiceModel
+from roadbed.router.estimate import Comparison, Regression, ReplicaModel, ServiceModel
 
 
 def feed(model: ReplicaModel, rng: random.Random, num: int, outliers: float = 0.0) -> None:
@@ -118,3 +118,40 @@ def test_whether_an_engine_shares_what_it_is_computing_is_soon_known() -> None:
     for _ in range(3):
         model.observe_pending(True)
     assert model.shares_pending
+
+
+def test_a_bound_in_the_way_does_not_send_the_prediction_the_wrong_way() -> None:
+    """Two inputs that move together: least squares would lower one below its bound and raise the other."""
+    rng = random.Random(5)
+    model = ReplicaModel()
+    for _ in range(400):
+        tokens, running = rng.uniform(300, 1300), rng.uniform(55, 73)
+        model.observe_ttft((0.2 + 0.00002 * tokens) * rng.uniform(0.7, 1.3), tokens, running)
+    for _ in range(40):
+        tokens, running = rng.uniform(300, 1300), rng.uniform(55, 73)
+        model.observe_ttft((0.01 + 0.00002 * tokens) * rng.uniform(0.7, 1.3), tokens, running)
+    assert model.ttft_s(1000, 60) == pytest.approx(0.03, abs=0.02)
+
+
+def test_equals_count_as_equal() -> None:
+    compared = Comparison()
+    rng = random.Random(1)
+    for index in range(500):
+        compared.observe(0.2 * rng.choice([0.5, 1.0, 1.5]), 0.2, float(index))
+        assert compared.factor == 1.0
+
+
+@pytest.mark.parametrize(("ratio", "factor"), [(3.0, 3.0), (0.25, 0.25), (500.0, 20.0)])
+def test_a_clear_difference_is_a_factor_and_is_forgotten_when_told(ratio: float, factor: float) -> None:
+    compared = Comparison()
+    for index in range(7):
+        compared.observe(ratio, 1.0, float(index))
+        assert compared.factor == 1.0, "too few"
+    for index in range(100):
+        compared.observe(ratio, 1.0, float(index))
+    assert compared.factor == pytest.approx(factor, rel=0.05)
+    for index in range(100):
+        compared.observe(1.0, 1.0, float(index))
+    assert compared.factor == 1.0
+    compared.forget()
+    assert compared.factor == 1.0

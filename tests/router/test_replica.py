@@ -1,6 +1,7 @@
 import pytest
 
 from roadbed.router.base import ReplicaReport
+from roadbed.router.estimate import ReplicaModel
 from roadbed.router.replica import Replica, run_ahead
 from tests.router.requests import info
 
@@ -63,3 +64,47 @@ def test_blocks_in_the_making_are_counted_until_the_last_is_done() -> None:
     replica.end_blocks([3, 99])
     assert replica.pending == {}
     assert replica.num_computed([1, 2, 3], 3) == 3
+
+
+def test_a_backlog_shrinks_with_time_but_never_to_nothing() -> None:
+    replica = Replica(info(0), 0)
+    replica.model.prefill_s = 0.001
+    replica.charge(4000, 0, 0, 1)
+    replica.progress_at = 10.0
+    assert [replica.backlog_s(10.0 + passed) for passed in (0, 1, 2, 3.5, 7)] == [4.0, 3.0, 2.0, 1.0, 1.0]
+    assert replica.backlog_s(20.0) == 4.0, "long overdue: it may be stuck"
+
+
+def test_ready_is_one_prompt_ahead_or_a_moment_of_them() -> None:
+    replica = Replica(info(0), 0)
+    replica.model.prefill_s = 0.001
+    for _ in range(2):
+        assert replica.is_ready(0.0)
+        replica.charge(100, 0, 0, 1)
+        replica.num_unanswered += 1
+    assert replica.is_ready(0.0)
+    replica.charge(100, 0, 0, 1)
+    assert not replica.is_ready(0.0)
+
+
+def test_costs_follow_the_service_by_a_factor_and_return_when_it_is_not_heard_of() -> None:
+    typical = ReplicaModel()
+    replica = Replica(info(0), 0, typical)
+    for index in range(50):
+        replica.compared_ttft.observe(5.0, 1.0, float(index))
+    replica.compare(50.0)
+    assert replica.model.prefill_s == pytest.approx(5 * typical.prefill_s, rel=0.05)
+    assert replica.model.step_s == typical.step_s
+    replica.compare(100.0)
+    assert replica.model is typical
+
+
+def test_blocks_of_prompts_in_flight_are_counted_once() -> None:
+    replica = Replica(info(0), 0)
+    replica.activate([1, 2, 3])
+    replica.activate([1, 2, 4])
+    assert len(replica.active) == 4
+    assert [replica.num_new_active(blocks) for blocks in ([1, 2, 3], [1, 9, 3], [9])] == [0, 2, 1]
+    replica.deactivate([1, 2, 3])
+    replica.deactivate([1, 2, 4])
+    assert not replica.active

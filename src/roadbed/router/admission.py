@@ -13,6 +13,9 @@ from roadbed.router.base import Features
 AGEING_S = 2.0
 """Waiting this long is worth one priority."""
 
+SIZE_WEIGHT = 20.0
+"""A second of prefill waits like so many seconds of having come later: short prompts pass long ones, for a while."""
+
 
 _NONE: frozenset[int] = frozenset()
 
@@ -22,15 +25,27 @@ class Waiting:
 
     tried: slots that failed it already. num_passed: how often someone behind it was taken first. sequence: order of
     first arrival in the queue, kept when the queue puts it back; 0 = it never was in the queue. held_for: the slot it
-    waits for in particular, −1 = any; held_tokens: what it will have to compute there.
+    waits for in particular, −1 = any; held_tokens: what it will have to compute there. cost_s: seconds of prefill it
+    is expected to take; set before it is queued, never changed in there.
     """
 
-    __slots__ = ("arrived_at", "deadline", "features", "held_for", "held_tokens", "num_passed", "sequence", "tried")
+    __slots__ = (
+        "arrived_at",
+        "cost_s",
+        "deadline",
+        "features",
+        "held_for",
+        "held_tokens",
+        "num_passed",
+        "sequence",
+        "tried",
+    )
 
     def __init__(self, features: Features, arrived_at: float, deadline: float) -> None:
         self.features = features
         self.arrived_at = arrived_at
         self.deadline = deadline
+        self.cost_s = 0.0
         self.tried: frozenset[int] = _NONE
         self.num_passed = 0
         self.sequence = 0
@@ -38,7 +53,7 @@ class Waiting:
         self.held_tokens = 0
 
     def level(self) -> int:
-        return int(self.arrived_at // AGEING_S) + self.features.priority
+        return int((self.arrived_at + SIZE_WEIGHT * self.cost_s) // AGEING_S) + self.features.priority
 
 
 class WaitQueue:

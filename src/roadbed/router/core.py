@@ -18,7 +18,7 @@ from roadbed.router.account import AccountView
 from roadbed.router.admission import Waiting, WaitQueue
 from roadbed.router.base import Decision, Features, ReplicaInfo, ReplicaReport
 from roadbed.router.estimate import ServiceModel
-from roadbed.router.live import Live, learn
+from roadbed.router.live import Live, answered, learn
 from roadbed.router.policies import Context, create
 from roadbed.router.pool import Pool
 from roadbed.router.replica import Replica
@@ -28,6 +28,8 @@ _LONGEST_RETRY_S = 600.0
 _LOOK_AHEAD = 16
 """Waiting requests considered for a freed place."""
 _MOST_PASSED = 16
+_MOST_HELD = 8
+"""Requests held at once: fewer than are looked at for a freed place, or nobody behind them would get one."""
 
 
 class RouterCore:
@@ -144,8 +146,8 @@ class RouterCore:
         live = self._live.get(request_id)
         if live is None or live.first_byte_at:
             return
-        live.first_byte_at = now
         replica = self._pool.by_slot[live.slot]
+        answered(live, replica, self._live.get(replica.first_id), now)
         if replica.backoff_s:
             self._pool.trust(replica, now)
         self._release_prefill(live, replica)
@@ -242,7 +244,8 @@ class RouterCore:
         """go, already counted; None when no replica has room or the request is held for one."""
         features, pool = waiting.features, self._pool
         self._let_go(waiting)
-        candidates = pool.candidates(features.prompt_tokens + features.output_tokens, waiting.tried)
+        ready_at = now if self._policy.holds and self.service.typical.is_warm else -1.0
+        candidates = pool.candidates(features.prompt_tokens + features.output_tokens, waiting.tried, ready_at)
         if not candidates:
             return None
         prefix = pool.prefix
@@ -252,7 +255,7 @@ class RouterCore:
         if features.session is not None:
             sticky_slot, sticky_tokens = self._stickiness(features.session, features, matched_blocks, now)
         num_open = len(candidates)
-        if self._policy.holds and not self._queue.full:
+        if self._policy.holds and not self._queue.full and self._num_held < _MOST_HELD:
             candidates += pool.full(candidates, waiting.tried)
         computed_blocks = _computed(candidates, features.blocks, matched_blocks) if uses_prefix else None
         context = Context(
@@ -280,6 +283,8 @@ class RouterCore:
             replica.activate(live.active)
         replica.num_unanswered += 1
         self._live[features.request_id] = live
+        if not replica.prefill:
+            replica.progress_at = now
         pool.charge(replica, live.prefill, live.context, live.decode, 1)
         if not features.stream:
             heapq.heappush(self._expected, (now + choice.ttft_s, features.request_id))
@@ -342,7 +347,8 @@ class RouterCore:
 
         What waits is not looked at again here: a finish or a tick does that, and hands out what it decides at once.
         """
-        request_id = waiting.features.request_id
+        features = waiting.features
+        request_id = features.request_id
         if waiting.deadline <= now:
             return self._shed(waiting, "deadline")
         if self._queue.full:
@@ -351,6 +357,9 @@ class RouterCore:
                 return self._shed(waiting, "queue_full")
             self._queue.remove(last.features.request_id)
             self._pending.append(self._shed(last, "displaced"))
+        if self._policy.holds and not waiting.sequence:
+            share = self._pool.prefix.longest(features.blocks, -1)
+            waiting.cost_s = self.service.typical.prefill_s * features.prompt_tokens * (1.0 - share)
         self._queue.push(waiting)
         reason = "hold" if waiting.held_for >= 0 else "busy" if self._pool.present else "no_replica"
         return Decision(request_id, "wait", reason, predicted_ttft_s=self._drain_s())
@@ -393,13 +402,16 @@ class RouterCore:
         best = 0
         if level[0].num_passed < _MOST_PASSED:
             mask = self._pool.free_mask()
-            shares = [self._pool.prefix.longest(waiting.features.blocks, mask) for waiting in level]
-            best = max(range(len(level)), key=lambda index: (shares[index], -index))
+            best = min(range(len(level)), key=lambda index: (self._tokens_left(level[index].features, mask), index))
         for index, waiting in enumerate(level):
             if index != best:
                 waiting.num_passed += index < best
                 self._queue.push(waiting)
         return level[best]
+
+    def _tokens_left(self, features: Features, mask: int) -> float:
+        """Prompt tokens the best of the replicas in `mask` would have to compute."""
+        return features.prompt_tokens * (1.0 - self._pool.prefix.longest(features.blocks, mask))
 
     def _drain(self, now: float, is_news: bool = False) -> list[Decision]:
         """What waited and may go now, and what was decided in passing. Held requests are priced again only when there
@@ -423,6 +435,7 @@ class RouterCore:
     def _release_prefill(self, live: Live, replica: Replica) -> None:
         if live.prefill:
             self._pool.charge(replica, -live.prefill, 0, 0, 0)
+            replica.computed += live.prefill
             live.prefill = 0
             replica.num_unanswered -= 1
         self._end_blocks(live, replica)

@@ -3,8 +3,11 @@
 Two small linear models per replica, fitted by recursive least squares with forgetting:
 
     TTFT  = overhead + prefill · tokens to prefill (mine and those ahead of me) + crowd · requests running
-    TPOT  = step + step_crowd · requests running
+    TPOT  = step + step_crowd · requests running, without the time in which prompts were computed
 
+A prompt that queued teaches by the time since the first token before its own, with its own tokens alone: what was ahead
+of it needs no guess then, and a wrong guess about a long queue can't be mistaken for a slow engine. Errors are relative
+(long prompts vary more), so each observation counts by its predicted size.
 Least squares rather than an average of ratios, because overhead and slope must be told apart: a pool serving short and
 long prompts would otherwise price both wrongly. Residuals beyond three times their usual size count with reduced
 weight (Huber), so one stalled request does not rewrite the model; coefficients never leave physical bounds; and the
@@ -16,8 +19,22 @@ from collections.abc import Sequence
 
 _FORGET = 0.98
 _HUBER = 3.0
+_CAUTIOUS = 0.3
+"""Share of an error that is made good where least squares can't be followed."""
 _WARM_SAMPLES = 32
 _LEARN_EVERY_S = 0.02
+_DIFFERENT, _ALIKE = 1.4, 1.25
+"""A replica goes by its own costs once it is this much slower or faster than its service's; back again within the
+other."""
+_SLOWEST = 20.0
+_INSTANT_S = 0.01
+"""Added to both sides: differences between instants mean nothing."""
+_FEWEST = 8
+"""Observations before that is believed."""
+_COMPARED = 0.95
+"""What a comparison keeps of the past at each observation."""
+_RELATIVE = 5.0
+"""Per second: a prediction of 0.2 s may be off by twice the noise of an instant one, 1 s by six times."""
 
 
 class Regression:
@@ -56,12 +73,28 @@ class Regression:
         covariance, indexes = self._covariance, range(len(x))
         gain_raw = [sum(row[j] * x[j] for j in indexes) for row in covariance]
         denominator = _FORGET / trust + sum(x[i] * gain_raw[i] for i in indexes)
+        moved = [weight + gain_raw[i] / denominator * error for i, weight in enumerate(self.weights)]
+        self._move(moved, x, y, error * trust)
         for i in indexes:
-            moved = self.weights[i] + gain_raw[i] / denominator * error
-            self.weights[i] = min(max(moved, self._low[i]), self._high[i])
             for j in indexes:
                 covariance[i][j] -= gain_raw[i] * gain_raw[j] / denominator
         self._forget()
+
+    def _move(self, moved: Sequence[float], x: Sequence[float], y: float, error: float) -> None:
+        """Takes the new weights within their bounds. Where a bound cuts one of two that should have moved against each
+        other, the prediction would go the wrong way: then all go the right way instead, each by its prior variance."""
+        before, variance = self.weights, self._prior_variance
+        self.weights = [min(max(m, low), high) for m, low, high in zip(moved, self._low, self._high, strict=True)]
+        if abs(y - self.predict(x)) <= abs(y - sum(w * v for w, v in zip(before, x, strict=True))):
+            return
+        size = sum(v * value * value for v, value in zip(variance, x, strict=True))
+        if size <= 0.0:
+            self.weights = before
+            return
+        step = _CAUTIOUS * error / size
+        self.weights = [
+            min(max(weight + step * variance[i] * x[i], self._low[i]), self._high[i]) for i, weight in enumerate(before)
+        ]
 
     def _forget(self) -> None:
         """Widens the covariance by 1/λ, but no variance beyond its prior (no wind-up without excitation)."""
@@ -83,6 +116,7 @@ class ReplicaModel:
         self._ttft = Regression((0.01, 0.2, 0.002), (0.1, 1.0, 0.02), (0.0, 1e-4, 0.0), (60.0, 1e3, 10.0), 0.02)
         self._decode = Regression((0.02, 0.001), (0.02, 0.004), (1e-5, 0.0), (10.0, 1.0), 0.004)
         self._next_learn_at = 0.0
+        self.overhead_s = self.prefill_s = self.crowd_s = self.step_s = self.step_crowd_s = 0.0
         self.trust = 1.0
         """Share of the predicted cached tokens that engines of this replica really had."""
         self.pending_trust = 1.0
@@ -97,10 +131,21 @@ class ReplicaModel:
         self.pending_trust = other.pending_trust
         self._publish()
 
+    def follow(self, other: "ReplicaModel", ttft_factor: float, step_factor: float) -> None:
+        """Costs what another costs, times how much slower it is."""
+        self.overhead_s, self.prefill_s = other.overhead_s * ttft_factor, other.prefill_s * ttft_factor
+        self.crowd_s = other.crowd_s * ttft_factor
+        self.step_s, self.step_crowd_s = other.step_s * step_factor, other.step_crowd_s * step_factor
+
     @property
     def num_samples(self) -> int:
         """First tokens it has learned from."""
         return self._ttft.num_samples
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether it has learned enough to be relied on."""
+        return self._ttft.num_samples >= _WARM_SAMPLES
 
     def step_time_s(self, num_running: float) -> float:
         """Predicted seconds per output token with so many requests running."""
@@ -118,8 +163,11 @@ class ReplicaModel:
         return True
 
     def observe_ttft(self, ttft_s: float, tokens: float, num_running: float) -> None:
-        """A first token came `ttft_s` after dispatch, with `tokens` to prefill then (queued ones included)."""
-        self._ttft.update((1.0, tokens * 1e-3, num_running), ttft_s)
+        """`tokens` took `ttft_s` to their first token: from dispatch with the queued ones included, or on their own
+        since the first token before."""
+        x = (1.0, tokens * 1e-3, num_running)
+        scale = 1.0 / (1.0 + self._ttft.predict(x) * _RELATIVE)
+        self._ttft.update((scale, x[1] * scale, x[2] * scale), ttft_s * scale)
         self._publish()
 
     def observe_decode(self, tpot_s: float, num_running: float) -> None:
@@ -146,6 +194,40 @@ class ReplicaModel:
         self.overhead_s, per_kilotoken, self.crowd_s = self._ttft.weights
         self.prefill_s = per_kilotoken * 1e-3
         self.step_s, self.step_crowd_s = self._decode.weights
+
+
+class Comparison:
+    """How much slower than its service a replica is, as one factor: decayed sums of what was seen over what was told.
+
+    Sums, so that one stall or one lucky answer says little; a factor near 1 counts as 1, so that identical replicas
+    share one set of coefficients, learned from all of them, and no noise makes one of them look better than the others.
+    """
+
+    __slots__ = ("_num", "_seen_s", "_told_s", "at", "factor")
+
+    def __init__(self) -> None:
+        self._seen_s = self._told_s = 0.0
+        self._num = 0
+        self.at = 0.0
+        """Of the last observation."""
+        self.factor = 1.0
+
+    def observe(self, seen_s: float, told_s: float, now: float) -> None:
+        """Something took `seen_s` where the service's model says `told_s`."""
+        self.at = now
+        self._num += 1
+        self._seen_s = _COMPARED * self._seen_s + min(seen_s, _SLOWEST * told_s) + _INSTANT_S
+        self._told_s = _COMPARED * self._told_s + told_s + _INSTANT_S
+        ratio = self._seen_s / self._told_s
+        limit = _DIFFERENT if self.factor == 1.0 else _ALIKE
+        is_alike = self._num < _FEWEST or 1.0 / limit < ratio < limit
+        self.factor = 1.0 if is_alike else min(max(ratio, 1.0 / _SLOWEST), _SLOWEST)
+
+    def forget(self) -> None:
+        """Nothing was seen for long: what was known may be wrong, and nobody would find out."""
+        self._seen_s = self._told_s = 0.0
+        self._num = 0
+        self.factor = 1.0
 
 
 class ServiceModel:

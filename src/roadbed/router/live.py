@@ -7,6 +7,10 @@ from roadbed.router.estimate import ReplicaModel, ServiceModel
 from roadbed.router.prefix import PrefixIndex
 from roadbed.router.replica import Replica
 
+_TOGETHER_S = 0.001
+"""First tokens this close come from the same iteration."""
+_MOST_BESIDE = 0.5
+"""A stream beside which prompts were computed for a larger share of its time says nothing about steps."""
 _MIN_DECODE_TOKENS = 4
 """Shorter answers say more about the network than about the engine."""
 
@@ -18,12 +22,15 @@ class Live:
     ahead_tokens: prefill outstanding on the replica at dispatch. num_running: requests running there at dispatch, this
     one excluded. touched: earlier last touches of the matched blocks that were computed by then; num_pending: how many
     more were being computed. computing: blocks this request computes, until its first byte. active: its blocks, where
-    the policy counts them. first_byte_at: 0 = not yet.
+    the policy counts them. first_byte_at: 0 = not yet. alone: no other worker had prompts queued there. service_from:
+    when the engine began with its prompt, −1 = its first token came with another's, who teaches for both.
+    beside_tokens: those of prompts whose first tokens came together with this one's. computed: the replica's, then.
     """
 
     __slots__ = (
-        "active", "ahead_tokens", "bit", "computing", "context", "decode", "dispatched_at", "first_byte_at",
-        "num_pending", "num_running", "prefill", "slot", "touched", "waiting",
+        "active", "ahead_tokens", "alone", "beside_tokens", "bit", "computed", "computing", "context", "decode",
+        "dispatched_at", "first_byte_at", "num_pending", "num_running", "prefill", "service_from", "slot", "touched",
+        "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +57,24 @@ class Live:
         self.active: Sequence[int] = ()
         self.num_pending = 0
         self.first_byte_at = 0.0
+        self.alone = replica.prefill == replica.own_prefill
+        self.service_from = dispatched_at
+        self.beside_tokens = 0
+        self.computed = 0
+
+
+def answered(live: Live, replica: Replica, before: Live | None, now: float) -> None:
+    """Its first token came; `before` is the request whose first token was the replica's last, if that still runs. Call
+    before its prefill is released."""
+    live.first_byte_at = now
+    if now - replica.first_at < _TOGETHER_S and live.dispatched_at < replica.first_at and before is not None:
+        before.beside_tokens += live.prefill
+        live.service_from = -1.0
+    else:
+        live.service_from = max(live.dispatched_at, replica.first_at)
+        replica.first_at, replica.first_id = now, live.waiting.features.request_id
+    replica.progress_at = now
+    live.computed = replica.computed + live.prefill
 
 
 def learn(
@@ -71,11 +96,13 @@ def learn(
         _learn_cache(live, replica, service, prefix, prompt_tokens, cached_tokens)
     known = cached_tokens is not None and prompt_tokens > 0
     uncached = max(0, prompt_tokens - (cached_tokens or 0)) if known else live.prefill
-    if replica.own_model.due(now):
-        _learn_times(live, replica, replica.own_model, uncached, completion_tokens, now)
-        replica.trust_own_model()
-    if service.typical.due(now):
-        _learn_times(live, replica, service.typical, uncached, completion_tokens, now)
+    typical = replica.typical
+    if typical is None:
+        if replica.own_model.due(now):
+            _learn_times(live, replica, replica.own_model, uncached, completion_tokens, now)
+    elif typical.due(now):
+        _learn_times(live, replica, typical, uncached, completion_tokens, now)
+        replica.compare(now)
 
 
 def _learn_cache(
@@ -95,9 +122,9 @@ def _learn_cache(
     if num_cached < len(live.touched):
         if prefix.confirmed(live.touched[num_cached], live.dispatched_at):
             prefix.missed(live.bit, live.touched, num_cached, live.dispatched_at)
-            replica.model.observe_cache(len(live.touched), num_cached - 1)
+            replica.own_model.observe_cache(len(live.touched), num_cached - 1)
     else:
-        replica.model.observe_cache(1.0, 1.0)
+        replica.own_model.observe_cache(1.0, 1.0)
 
 
 def _learn_times(live: Live, replica: Replica, model: ReplicaModel, uncached: int, num_output: int, now: float) -> None:
@@ -106,15 +133,27 @@ def _learn_times(live: Live, replica: Replica, model: ReplicaModel, uncached: in
     features = live.waiting.features
     tokens = live.ahead_tokens + uncached
     running = 0.5 * (live.num_running + 1 + replica.num_running)
+    has_slot = live.num_running < replica.max_concurrency
     if features.stream and live.first_byte_at:
-        ttft_s = live.first_byte_at - live.dispatched_at
+        if live.alone and live.service_from >= 0.0:
+            tokens, ttft_s = uncached + live.beside_tokens, live.first_byte_at - live.service_from
+        else:
+            ttft_s = live.first_byte_at - live.dispatched_at
+            has_slot = has_slot and not live.alone
         decode_s, num_steps = now - live.first_byte_at, num_output - 1
+        under_way_s = min(now - replica.progress_at, replica.model.prefill_s * replica.prefill)
+        beside_s = replica.model.prefill_s * max(0, replica.computed - live.computed) + max(0.0, under_way_s)
+        if beside_s > _MOST_BESIDE * decode_s:
+            num_steps = 0
+        decode_s -= beside_s
     else:
         num_steps = num_output
         ttft_s, decode_s = model.ttft_s(tokens, live.num_running), num_output * model.step_time_s(running)
         ratio = (now - live.dispatched_at) / max(ttft_s + decode_s, 1e-9)
         ttft_s, decode_s = ttft_s * ratio, decode_s * ratio
-    if live.num_running < replica.max_concurrency:
+    if has_slot:
+        replica.compared_ttft.observe(ttft_s, model.ttft_s(tokens, live.num_running), now)
         model.observe_ttft(ttft_s, tokens, live.num_running)
     if num_steps >= _MIN_DECODE_TOKENS:
+        replica.compared_decode.observe(decode_s, num_steps * model.step_time_s(running), now)
         model.observe_decode(decode_s / num_steps, running)

@@ -59,8 +59,9 @@ class Pool:
         self._slots = [replica.slot for replica in self.present]
         self._reopen(now)
 
-    def candidates(self, context_tokens: int, tried: Collection[int]) -> list[Replica]:
-        """Open replicas with room for so many KV tokens more, not in `tried`, in slot order; loads up to date."""
+    def candidates(self, context_tokens: int, tried: Collection[int], ready_at: float = -1.0) -> list[Replica]:
+        """Open replicas with room for so many KV tokens more, not in `tried`, in slot order; loads up to date.
+        ready_at: a time at which they must be ready for another prompt, −1 = they need not."""
         self.refresh()
         if not self._bounded:
             return [replica for replica in self._open if replica.slot not in tried]
@@ -70,6 +71,7 @@ class Pool:
             if (running := replica.num_running) < replica.limit
             and (replica.context + context_tokens <= replica.kv_tokens or not running)
             and replica.slot not in tried
+            and (ready_at < 0.0 or replica.is_ready(ready_at))
         ]
 
     def full(self, candidates: Sequence[Replica], tried: Collection[int]) -> list[Replica]:
@@ -128,9 +130,12 @@ class Pool:
         self._reopen(now)
 
     def forgive(self, now: float) -> None:
-        """Opens suspects whose time is over."""
+        """Opens suspects whose time is over; costs of those that differ from their service follow it."""
         if self._num_suspects:
             self._reopen(now)
+        for replica in self.present:
+            if replica.model is not replica.typical:
+                replica.compare(now)
 
     def _reopen(self, now: float) -> None:
         self._open = [r for r in self.present if not r.info.draining and r.suspect_until <= now]

@@ -7,13 +7,17 @@ before every decision. They are plain attributes because a decision reads them o
 from collections.abc import Sequence
 
 from roadbed.router.base import ReplicaInfo, ReplicaReport
-from roadbed.router.estimate import ReplicaModel
+from roadbed.router.estimate import Comparison, ReplicaModel
 
 _FIRST_BACKOFF_S = 0.25
 _LONGEST_BACKOFF_S = 5.0
 _REPORT_FRESH_S = 5.0
-_BORROW_SAMPLES = 8
-"""First tokens after which a replica's own coefficients are better than its sisters'."""
+_FORGET_S = 30.0
+"""A replica that looked slow and was not heard of for so long is tried like any other."""
+READY_PROMPTS = 2
+"""One under way and one to follow it: no engine runs dry for the gateway's order."""
+READY_S = 0.25
+"""Prompts queued in an engine, in seconds, that need not wait in the gateway: an iteration or two."""
 
 
 def run_ahead(max_concurrency: int) -> int:
@@ -32,9 +36,14 @@ class Replica:
         "active",
         "backoff_s",
         "bit",
+        "compared_decode",
+        "compared_ttft",
+        "computed",
         "context",
         "decode",
         "external",
+        "first_at",
+        "first_id",
         "held",
         "id",
         "info",
@@ -52,8 +61,10 @@ class Replica:
         "pending",
         "prefill",
         "present",
+        "progress_at",
         "slot",
         "suspect_until",
+        "typical",
     )  # fmt: skip
 
     def __init__(self, info: ReplicaInfo, bit: int, typical: ReplicaModel | None = None) -> None:
@@ -62,9 +73,11 @@ class Replica:
         self.own_model = ReplicaModel()
         if typical is not None:
             self.own_model.start_from(typical)
+        self.typical = typical
+        """Its service's costs, learned from all replicas."""
         self.model = typical or self.own_model
-        """What decisions go by: its sisters' costs until its own are known, or nobody would ever try a replica whose
-        sisters turned out cheaper than our prior."""
+        """What decisions go by: its service's costs, scaled where it proved to be clearly slower or faster."""
+        self.compared_ttft, self.compared_decode = Comparison(), Comparison()
         self.own_requests = self.own_prefill = self.own_context = self.own_decode = 0
         self.num_running = 0
         """In-flight requests of all workers plus those the engine has from elsewhere."""
@@ -77,6 +90,14 @@ class Replica:
         """Prompt blocks of this worker's requests in flight → how many have them; only for policies that ask."""
         self.num_unanswered = 0
         """This worker's requests in flight whose prompts are not computed yet."""
+        self.computed = 0
+        """Prompt tokens of this worker's requests computed so far."""
+        self.first_at = 0.0
+        """When it last gave a first token."""
+        self.first_id = ""
+        """To which request."""
+        self.progress_at = 0.0
+        """Since when it computes the prompt at the head of its queue: its last first token, or when it had none."""
         self.external = 0
         """Requests the engine reports that no worker sent."""
         self._last_external = 0
@@ -104,6 +125,21 @@ class Replica:
         self.prefill += prefill
         self.context += context
         self.decode += decode
+
+    def backlog_s(self, now: float) -> float:
+        """Seconds until the prompts sent so far are computed, less what was done since the last first token: at most
+        three quarters, and nothing once it is overdue, for then it may be stuck."""
+        whole_s = self.model.prefill_s * self.prefill
+        passed_s = now - self.progress_at
+        if passed_s <= 0.0 or passed_s > 2.0 * whole_s + 0.5:
+            return whole_s
+        left_s = whole_s - passed_s
+        return left_s if left_s > 0.25 * whole_s else 0.25 * whole_s
+
+    def is_ready(self, now: float) -> bool:
+        """Whether another prompt sent now would soon be begun: what is more waits better in the gateway, where it can
+        still be ordered and still go elsewhere."""
+        return self.num_unanswered < READY_PROMPTS or self.backlog_s(now) < READY_S
 
     @property
     def kv_share(self) -> float:
@@ -179,9 +215,20 @@ class Replica:
         self.num_running += external - self.external
         self.external = external
 
-    def trust_own_model(self) -> None:
-        """Goes by its own costs once there are enough of them."""
-        if self.own_model.num_samples >= _BORROW_SAMPLES:
+    def compare(self, now: float) -> None:
+        """Goes by its service's costs, times how much slower it proved to be. Whoever looks slow gets little work, so
+        what is known of it gets old: after a while it is given another chance."""
+        typical = self.typical
+        if typical is None:
+            return
+        ttft, decode = self.compared_ttft, self.compared_decode
+        for compared in (ttft, decode):
+            if compared.factor != 1.0 and now - compared.at > _FORGET_S:
+                compared.forget()
+        if ttft.factor == 1.0 and decode.factor == 1.0:
+            self.model = typical
+        else:
+            self.own_model.follow(typical, ttft.factor, decode.factor)
             self.model = self.own_model
 
     def fits(self, context_tokens: int) -> bool:

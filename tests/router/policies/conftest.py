@@ -25,6 +25,7 @@ class Bench:
             self.replicas[index].charge(
                 prefill[index] if prefill else 0, 100 * num, decode[index] if decode else 50 * num, num
             )
+            self.replicas[index].progress_at = self.now
 
     def hold(self, slot: int, blocks: Sequence[int]) -> None:
         self.prefix.insert(self.replicas[slot].bit, blocks, 0.0)

@@ -48,7 +48,7 @@ def test_a_slower_replica_must_be_that_much_emptier(bench) -> None:
         pool.replicas[1].model.observe_ttft(0.0002 * tokens, tokens, 0)
     pool.load(0, 1, prefill=[0, 1000])
     assert pool.ask(POLICY, prompt=1000).pick == 1
-    pool.load(0, 0, prefill=[0, 20_000])
+    pool.load(0, 0, prefill=[0, 60_000])
     assert pool.ask(POLICY, prompt=1000).pick == 0
 
 
@@ -60,7 +60,7 @@ def test_the_sticky_replica_wins_by_its_saving_only(bench) -> None:
     assert (choice.pick != 2, choice.reason) == (True, "least_cost")
 
 
-def test_among_those_that_meet_the_target_the_least_harm_is_done(bench) -> None:
+def test_a_target_makes_those_that_miss_it_dearer(bench) -> None:
     pool = bench(2)
     pool.load(6, 0, prefill=[0, 2000])  # the first answers sooner, but six streams would stall
     assert pool.ask(POLICY, prompt=1000, slo_ttft_s=5.0).pick == 1
@@ -68,7 +68,7 @@ def test_among_those_that_meet_the_target_the_least_harm_is_done(bench) -> None:
     assert (tight.pick, tight.reason) == (0, "slo")
     assert tight.ttft_s <= 0.25
     hopeless = pool.ask(POLICY, prompt=1000, slo_ttft_s=0.001)
-    assert hopeless.pick == 0
+    assert hopeless.pick == 1, "nobody meets it, so it decides nothing"
 
 
 def test_priority_is_what_own_seconds_weigh_against_others(bench) -> None:

@@ -1,20 +1,21 @@
 """Our policy: the replica on which this request costs everyone the fewest seconds.
 
-    cost = w · (TTFT + own decoding) + prefill · (running + waiting share + 1) + added TPOT · tokens still to come
+    cost = w · (TTFT + own decoding) + prefill · (0.3 · running + waiting share + 3) + added TPOT · tokens still to come
          + blocks pushed out that will be wanted again
 
 All in seconds, from what was learned per replica. Affinity is bounded by cost, not by a threshold: a cached prefix is
-worth exactly the prefill it saves, to this request and to those it would stall, so a busy holder loses to an idle
-stranger at the right moment and a cold request goes where it hurts least. The 1 is what a second of prefill takes
-from requests yet to come (ρ / (1 − ρ) at half of capacity): without it two equal prompts arriving together would
-be computed twice for nothing. Priority is w: what this request's seconds
-count against the others'. With a TTFT target, replicas predicted to meet it compete on harm alone (best fit); if none
-does, the fastest is taken.
+worth the prefill it saves, to this request, to those it would stall and to those yet to come, so a busy holder loses to
+an idle stranger at the right moment and a cold request goes where it hurts least. The 3 is what a second of prefill
+takes from requests yet to come (ρ / (1 − ρ) at three quarters of capacity): without it two equal prompts arriving
+together would be computed twice for nothing, and a pool under load forgets its prefixes and stays loaded. Priority is
+w: what this request's seconds count against the others'. With a TTFT target, a replica predicted to miss it counts as
+half as dear again, while another would meet it.
 
-Not every choice is carried out at once. A replica that is full takes part with the wait for a slot in its TTFT, and
-where an engine does not share a prefix that is still being computed, a request that needs it is priced as if it came
-after. If such a replica is clearly the cheapest, the request is held for it instead of computing elsewhere what is
-there already.
+Not every choice is carried out at once. A replica that is full, or has a quarter of a second of prompts queued already,
+takes part with the wait for it in its TTFT, and where an engine does not share a prefix that is still being computed, a
+request that needs it is priced as if it came after. If such a replica is clearly the cheapest, the request is held for
+it instead of computing elsewhere what is there already. What waits here can still be ordered, shortest first, and still
+go elsewhere.
 """
 
 from collections.abc import Sequence
@@ -23,8 +24,12 @@ from roadbed.router.base import Features
 from roadbed.router.policies.base import Choice, Context, slot_wait_s
 from roadbed.router.replica import Replica
 
-_FUTURE = 1.0
+_FUTURE = 3.0
 """Seconds that a second of prefill costs requests yet to come."""
+_STALL = 0.3
+"""What a second of prefill costs each stream it stalls: they fall behind by less than that, having slack."""
+_TOO_LATE = 1.5
+"""A replica predicted to miss the TTFT target counts as so much dearer, while another would meet it."""
 _TIE = 0.01
 """Costs this close (relative) are equal: noise in the coefficients must not herd requests."""
 _HOLD = 1.25
@@ -35,7 +40,7 @@ Price = tuple[float, float, float, float]
 
 
 class Roadbed:
-    """The replica with the lowest cost; with a TTFT target, among those that are predicted to meet it."""
+    """The replica with the lowest cost; with a TTFT target, rather one that is predicted to meet it."""
 
     name = "roadbed"
     uses_prefix = True
@@ -52,9 +57,8 @@ class Roadbed:
         slo_s = features.slo_ttft_s
         if slo_s is not None:
             reason = "slo"
-            meeting = [harm for _, ttft_s, harm, _ in priced if ttft_s <= slo_s]
-            worst = float("inf")
-            ranks = [(harm if ttft_s <= slo_s else worst) if meeting else ttft_s for _, ttft_s, harm, _ in priced]
+            if any(ttft_s <= slo_s for _, ttft_s, _, _ in priced):
+                ranks = [cost if ttft_s <= slo_s else _TOO_LATE * cost for cost, ttft_s, _, _ in priced]
         held = [_must_hold(replica, context) or i >= context.num_open for i, replica in enumerate(candidates)]
         ranks = [rank * _HOLD if hold else rank for rank, hold in zip(ranks, held, strict=True)]
         index = _pick(ranks, priced, candidates, context)
@@ -69,7 +73,7 @@ class Roadbed:
 def _must_hold(replica: Replica, context: Context) -> bool:
     """What the request would find there is still being computed, and the engine would compute it again beside."""
     bit = replica.bit
-    return context.computed_blocks[bit] < context.matched_blocks[bit] and not replica.model.shares_pending
+    return context.computed_blocks[bit] < context.matched_blocks[bit] and not replica.own_model.shares_pending
 
 
 def price(features: Features, candidates: Sequence[Replica], context: Context) -> list[Price]:
@@ -88,17 +92,24 @@ def price(features: Features, candidates: Sequence[Replica], context: Context) -
             matched = float(context.sticky_tokens)
         if matched >= prompt:
             matched = max(0.0, prompt - 1.0)
-        prefill_s = model.prefill_s * (prompt - matched * model.trust)
+        prefill_s = model.prefill_s * (prompt - matched * replica.own_model.trust)
         ttft_s = (
-            model.overhead_s + model.prefill_s * (replica.prefill + replica.held) + prefill_s + model.crowd_s * running
+            model.overhead_s
+            + replica.backlog_s(context.now)
+            + model.prefill_s * replica.held
+            + prefill_s
+            + model.crowd_s * running
         )
         if running >= replica.max_concurrency:
             ttft_s += slot_wait_s(replica, running + 1 - replica.max_concurrency)
+        missing = replica.context + prompt + output - replica.kv_tokens
+        if missing > 0 and running:
+            ttft_s += slot_wait_s(replica, 1 + missing * running // max(1, replica.context))
 
         # others: running streams stall while we prefill, then each of their steps is a little longer beside ours
         steps = running * output
         coming = replica.decode * 0.5
-        harm_s = prefill_s * (running + future) + model.step_crowd_s * (coming if coming < steps else steps)
+        harm_s = prefill_s * (_STALL * running + future) + model.step_crowd_s * (coming if coming < steps else steps)
         num_new = num_blocks - num_matched
         if num_new > 0 and len(lrus[bit]) + num_new > capacities[bit]:
             harm_s += prefix.eviction_loss_blocks(bit, num_new, context.now) * block_tokens * model.prefill_s
