@@ -104,7 +104,7 @@ def run_dynosim(python: str, data: Path, trace: Path, workers: int, blocks: int,
 
 
 def speed(num_workers: int, num_requests: int) -> list[dict[str, Any]]:
-    """A large fleet: 8 requests per second and replica at most half busy, least load of two."""
+    """A large fleet: 1.5 requests per second and replica, round robin."""
     rate = 1.5 * num_workers
     trace = generate(Recipe(rate=rate, seconds=num_requests / rate, prompt=1024, output=128, share=0.3))
     loaded_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
