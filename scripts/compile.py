@@ -4,10 +4,10 @@
     python scripts/compile.py --require  the same, but exit 1 where it can't
     python scripts/compile.py --clean    remove what was built
 
-A request costs half the processor time then. Everything works without: `roadbed/_native.py` loads what is here only
-while it is as new as the sources it came from, and never when ROADBED_PURE is set. Needs a C compiler and Python's
-headers. Left out are modules whose msgspec Structs are decoded (a compiled class keeps no annotations to decode by) and
-whatever runs once.
+A request costs half the processor time then, a pass of the scheduler two thirds. Everything works without:
+`roadbed/_native.py` loads what is here only while it is as new as the sources it came from, and never when ROADBED_PURE
+is set. Needs a C compiler and Python's headers. Left out are modules whose msgspec Structs are decoded (a compiled
+class keeps no annotations to decode by), whatever runs once, and what only calls numpy (scores, trees), in vain.
 """
 
 import argparse
@@ -31,6 +31,9 @@ MODULES = (
     "gateway.access", "gateway.account", "gateway.exchange", "gateway.metrics", "gateway.plane", "gateway.routes",
     "gateway.tables", "gateway.ledger.segment", "gateway.ledger.writer", "gateway.openai.bodies", "gateway.wire.http",
     "gateway.wire.server", "gateway.wire.upstream",
+    "scheduler.accounts", "scheduler.admit", "scheduler.backfill", "scheduler.book", "scheduler.forecast",
+    "scheduler.order", "scheduler.placement", "scheduler.planner", "scheduler.pool", "scheduler.preempt",
+    "scheduler.relief", "scheduler.state", "twin.kernel",
 )  # fmt: skip
 
 
