@@ -1,0 +1,96 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roadbed.router.autoscale import Bounds, Load, create
+from roadbed.router.autoscale.roadbed import Roadbed
+
+
+def drive(scaler: Roadbed, amounts: list[float], *, start: int = 1, period_s: float = 10.0) -> list[int]:
+    """Carries decisions out at once; returns the number of replicas after each."""
+    num, numbers = start, []
+    for index, amount in enumerate(amounts):
+        num = scaler.decide(
+            Load(at=period_s * index, num_replicas=num, amount=amount, num_running=int(amount))
+        ).num_replicas
+        numbers.append(num)
+    return numbers
+
+
+def test_up_at_once_down_after_a_window() -> None:
+    numbers = drive(
+        Roadbed(Bounds(num_min=1, num_max=20, target=10.0, cold_start_s=60.0)), [8.0] * 5 + [95.0] + [8.0] * 120
+    )
+    assert numbers[5] == 10
+    first_down = next(index for index, number in enumerate(numbers) if index > 5 and number < 10)
+    assert first_down >= 5 + 18, "three cold starts"
+    assert numbers[-1] == 1
+
+
+def test_a_rising_load_is_met_before_it_is_there() -> None:
+    scaler = Roadbed(Bounds(num_min=1, num_max=50, target=10.0, cold_start_s=300.0))
+    numbers = drive(scaler, [1.0 + 0.1 * index for index in range(600)])
+    for index in range(200, 570):
+        assert 10.0 * numbers[index] >= 1.0 + 0.1 * (index + 30), "a cold start of 300 s is 30 looks"
+
+
+def test_what_waits_counts_more_where_starting_takes_long() -> None:
+    numbers = []
+    for cold_start_s in (10.0, 60.0, 600.0):
+        scaler = Roadbed(Bounds(num_max=50, target=10.0, cold_start_s=cold_start_s))
+        numbers.append(scaler.decide(Load(at=0.0, num_replicas=1, amount=10.0, num_waiting=30)).num_replicas)
+    assert numbers == [4, 7, 13]
+
+
+def test_to_zero_when_idle_and_back_with_the_first_that_waits() -> None:
+    scaler = Roadbed(Bounds(num_min=0, num_max=5, target=10.0, cold_start_s=20.0, idle_s=300.0))
+    numbers = drive(scaler, [5.0] * 10 + [0.0] * 120)
+    assert numbers[10 + 28] == 1
+    assert numbers[-1] == 0
+    asleep = scaler.decide(Load(at=1400.0, num_replicas=0, amount=0.0))
+    assert (asleep.num_replicas, asleep.reason) == (0, "steady")
+    woken = scaler.decide(Load(at=1410.0, num_replicas=0, amount=0.0, num_waiting=1))
+    assert (woken.num_replicas, woken.reason) == (1, "wake")
+
+
+def test_the_cap_is_kept_and_named() -> None:
+    bounds = Bounds(num_min=1, num_max=20, target=10.0, cost_per_hour=12.0, cost_cap_per_hour=60.0)
+    target = Roadbed(bounds).decide(Load(at=0.0, num_replicas=1, amount=150.0))
+    assert (target.num_replicas, target.reason) == (5, "cost_cap")
+    assert Roadbed(bounds).decide(Load(at=0.0, num_replicas=9, amount=10.0)).num_replicas == 5
+
+
+amounts = st.lists(st.floats(0, 500), min_size=1, max_size=120)
+
+
+@given(
+    amounts, st.sampled_from(["roadbed", "hpa", "kpa", "apa"]), st.integers(0, 3), st.integers(3, 20), st.floats(1, 400)
+)
+def test_always_within_bounds(seen: list[float], name: str, low: int, high: int, cold_start_s: float) -> None:
+    scaler = create(name, Bounds(num_min=low, num_max=high, target=10.0, cold_start_s=cold_start_s))
+    num = low
+    for index, amount in enumerate(seen):
+        waiting = int(amount) % 7
+        num = scaler.decide(Load(at=5.0 * index, num_replicas=num, amount=amount, num_waiting=waiting)).num_replicas
+        assert low <= num <= high
+
+
+@given(amounts, st.floats(0, 200), st.floats(1, 120))
+def test_a_steady_load_ends_all_movement(seen: list[float], steady: float, cold_start_s: float) -> None:
+    scaler = Roadbed(Bounds(num_min=1, num_max=40, target=10.0, cold_start_s=cold_start_s))
+    numbers = drive(scaler, [*seen, *[steady] * 400])
+    assert len(set(numbers[-100:])) == 1
+    assert 10.0 * numbers[-1] >= min(steady, 400.0)
+    assert numbers[-1] <= max(1, steady / 8.5 + 1)
+
+
+@given(amounts, st.floats(1, 120))
+def test_never_down_within_a_window_of_a_change(seen: list[float], cold_start_s: float) -> None:
+    scaler = Roadbed(Bounds(num_min=1, num_max=60, target=10.0, cold_start_s=cold_start_s))
+    numbers = drive(scaler, seen)
+    window = min(max(3 * cold_start_s, 60.0), 900.0)
+    changed_at = 0.0
+    for index in range(1, len(numbers)):
+        if numbers[index] < numbers[index - 1]:
+            assert 10.0 * index - changed_at >= window
+        if numbers[index] != numbers[index - 1]:
+            changed_at = 10.0 * index
