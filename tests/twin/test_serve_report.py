@@ -47,3 +47,9 @@ def test_cost(rows: list[Row]) -> None:
     assert hourly == 40.0
     assert million == pytest.approx(40 / (rows[0].output_tokens_per_s * 3600) * 1e6)
     assert cost_of(rows[0], {}) == (0.0, 0.0)
+
+
+def test_one_load_is_bars_and_not_an_empty_curve(rows: list[Row]) -> None:
+    html = report([row for row in rows[:4] if row.speedup == 2.0], [], {}, [])
+    assert html.count('class="bar') == 4 * 2
+    assert "goodput, share of requests, 2 replicas, load × 2" in html

@@ -1,10 +1,11 @@
 """The page of `roadbed twin serve`: curves over load by router, replicas over time, what a change is worth."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from roadbed.twin.page import figure, page, table
 from roadbed.twin.serve_figures import Row
-from roadbed.twin.svg import Series, line_chart
+from roadbed.twin.svg import Series, bar_chart, line_chart
 
 _HEADERS = (
     "router", "replicas", "load ×", "TTFT mean ms", "p50", "p90", "p99", "ITL mean ms", "p99", "E2E mean ms", "good %",
@@ -45,7 +46,12 @@ def _curves(routers: Sequence[str], rows: Sequence[Row], replicas: int) -> list[
         ("output tokens per second", "tok/s", lambda row: row.output_tokens_per_s),
     )
     found = []
+    single = len({row.speedup for row in rows}) == 1
     for name, unit, value in wanted:
+        if single:  # one load is no curve
+            bars = [(row.router, value(row), math.nan) for row in rows]
+            found.append(figure(f"{name}, {replicas} replicas, load × {rows[0].speedup:g}", bar_chart(bars, unit)))
+            continue
         series = [
             Series(router, sorted((row.speedup, value(row)) for row in rows if row.router == router))
             for router in routers
