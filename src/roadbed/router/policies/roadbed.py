@@ -1,6 +1,6 @@
 """Our policy: the replica on which this request costs everyone the fewest seconds.
 
-    cost = w · (TTFT + own decoding) + prefill · (0.3 · running + waiting share + 3) + added TPOT · tokens still to come
+    cost = w · (TTFT + own decoding) + prefill · (running / 7 + waiting share + 3) + added TPOT · tokens still to come
          + blocks pushed out that will be wanted again
 
 All in seconds, from what was learned per replica. Affinity is bounded by cost, not by a threshold: a cached prefix is
@@ -26,7 +26,7 @@ from roadbed.router.replica import Replica
 
 _FUTURE = 3.0
 """Seconds that a second of prefill costs requests yet to come."""
-_STALL = 0.3
+_STALL = 0.15
 """What a second of prefill costs each stream it stalls: they fall behind by less than that, having slack."""
 _TOO_LATE = 1.5
 """A replica predicted to miss the TTFT target counts as so much dearer, while another would meet it."""
