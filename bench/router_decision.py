@@ -18,7 +18,7 @@ from roadbed.router.blocks import chain
 from roadbed.router.core import RouterCore
 
 BLOCK_BYTES = 256
-POOLS = (1, 2, 8, 64)
+POOLS = (1, 2, 8, 64, 1000)
 
 
 def prompts(num: int, rng: random.Random, num_bytes: int = 8192) -> list[bytes]:
