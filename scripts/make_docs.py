@@ -35,7 +35,7 @@ VARIABLES = {
     "ROADBED_TOKEN": "Admin token; default: `admin.token` of the home.",
     "ROADBED_GATEWAY_URL": "Gateway that `chat` and `bench` ask, such as http://HOST:8000.",
     "ROADBED_API_KEY": "API key of `chat` and `bench`; default: one that they make for themselves.",
-    "ROADBED_PURE": "When set, the hot paths (gateway, router, scheduler) run as plain Python even where they are compiled.",
+    "ROADBED_PURE": "When set, gateway, router and scheduler run as plain Python even where they are compiled.",
     "ROADBED_AGENT": "Set by the agent for what it starts: its own process id.",
     "ROADBED_TASK": "Set for the processes of a task: its name.",
     "ROADBED_ATTEMPT": "Set for the processes of a task: which start of it this is, from 1.",
