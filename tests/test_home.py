@@ -30,5 +30,5 @@ def test_no_two_paths_are_the_same(tmp_path: Path) -> None:
     home = Home(tmp_path)
     names = [name for name, value in vars(Home).items() if isinstance(value, property)]
     paths = [getattr(home, name) for name in names]
-    assert len(set(paths)) == len(paths) == 12
+    assert len(set(paths)) == len(paths) == 13
     assert all(path.is_relative_to(tmp_path) for path in paths)

@@ -19,7 +19,7 @@ def test_every_listed_command_exists(shell: Shell) -> None:
         found = command.get_command(None, name)  # type: ignore[arg-type]
         assert found is not None
         assert found.name == name
-        assert f"roadbed.cli.twin_{name}" in sys.modules
+        assert f"roadbed.cli.twin_{name.replace('-', '_')}" in sys.modules
 
 
 def test_unknown_commands_are_usage_errors(shell: Shell) -> None:
