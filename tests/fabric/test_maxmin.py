@@ -178,3 +178,11 @@ def test_many_sessions_and_long_ones_are_quick() -> None:
         rate = share(capacity, sessions)
         assert process_time() - begun < limit_s
         assert bottlenecked(capacity, sessions, rate).all()
+
+
+def test_some_sessions_keep_their_entries() -> None:
+    sessions = Sessions.of([0, 2, 3, 6], [5, 6, 7, 1, 2, 3], [1, 2, 3, 4, 5, 6])
+    some = sessions.taken(np.array([2, 0], np.int32))
+    assert some.start.tolist() == [0, 3, 5]
+    assert some.link.tolist() == [1, 2, 3, 5, 6]
+    assert some.count.tolist() == [4, 5, 6, 1, 2]

@@ -43,6 +43,13 @@ class Sessions(msgspec.Struct, frozen=True, kw_only=True):
         counts = np.ones(len(links)) if count is None else np.asarray(count, np.float64)
         return cls(start=starts, link=links, count=counts, cap=np.full(len(starts) - 1, np.inf))
 
+    def taken(self, some: Ints) -> "Sessions":
+        """Some of the sessions, in that order."""
+        lengths = np.diff(self.start)[some]
+        start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        entry = np.repeat(self.start[some] - start[:-1], lengths) + np.arange(start[-1])
+        return Sessions(start=start, link=self.link[entry], count=self.count[entry], cap=self.cap[some])
+
     def owner(self) -> Ints:
         """[E] The session of each entry."""
         return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.start))

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from roadbed.errors import UsageError
 from roadbed.fabric.collective.run import Prepared
 from roadbed.fabric.flows import Flows
-from roadbed.fabric.maxmin import Sessions
 
 
 class Round(msgspec.Struct, frozen=True):
@@ -31,7 +30,7 @@ class TrainingLoop:
         if size < 1 or compute_s < 0 or first_s < 0:
             raise UsageError("size is at least 1 byte, times are not negative", field="size")
         mine = np.flatnonzero(prepared.job == job).astype(np.int32)
-        self._sessions = _pick(prepared.sessions, mine)
+        self._sessions = prepared.sessions.taken(mine)
         self._bytes = prepared.bytes_per_byte[mine] * size
         self._latency = prepared.latency_s[mine]
         self._compute_s, self._first_s, self._most = compute_s, first_s, rounds
@@ -52,10 +51,3 @@ class TrainingLoop:
         self._waiting = len(self._bytes)
         delay = self._compute_s + (0.0 if len(finished) else self._first_s)
         return Flows.of(self._sessions, self._bytes, latency_s=self._latency, delay_s=delay)
-
-
-def _pick(sessions: Sessions, some: npt.NDArray[np.int32]) -> Sessions:
-    lengths = np.diff(sessions.start)[some]
-    start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    entry = np.repeat(sessions.start[some] - start[:-1], lengths) + np.arange(start[-1])
-    return Sessions(start=start, link=sessions.link[entry], count=sessions.count[entry], cap=sessions.cap[some])

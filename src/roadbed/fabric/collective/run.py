@@ -270,7 +270,7 @@ def _finish(capacity: Floats, sessions: Sessions, amount: Floats) -> tuple[Float
     active = np.flatnonzero(left > 0).astype(np.int32)
     now = 0.0
     while len(active):
-        some = _pick(sessions, active)
+        some = sessions.taken(active) if len(active) < num else sessions
         rate = share(capacity, some)
         if (rate <= 0).any():
             raise UsageError("a link on the only path has no capacity", field="fabric")
@@ -283,15 +283,6 @@ def _finish(capacity: Floats, sessions: Sessions, amount: Floats) -> tuple[Float
         left[active] -= rate * step
         active = active[~done]
     return finish, held_by
-
-
-def _pick(sessions: Sessions, some: Ints) -> Sessions:
-    if len(some) == len(sessions.start) - 1:
-        return sessions
-    lengths = np.diff(sessions.start)[some]
-    start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    entry = np.repeat(sessions.start[some] - start[:-1], lengths) + np.arange(start[-1])
-    return Sessions(start=start, link=sessions.link[entry], count=sessions.count[entry], cap=sessions.cap[some])
 
 
 def _blame(capacity: Floats, some: Sessions, rate: Floats, active: Ints, held_by: Ints) -> None:

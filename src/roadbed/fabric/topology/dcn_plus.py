@@ -44,19 +44,24 @@ FULL_SEGMENTS, FULL_PODS = 4, 32
 
 def build(counts: DcnPlus) -> Fabric:
     """The network of these counts. UsageError where they contradict each other."""
+    return draw("dcn_plus", counts, num_tors=2, full_segments=FULL_SEGMENTS)
+
+
+def draw(name: str, counts: DcnPlus, *, num_tors: int, full_segments: int) -> Fabric:
+    """The same with so many ToRs a segment, each of which every card has a port on."""
     size = fit(
         gpus=counts.gpus,
         gpus_per_server=counts.gpus_per_server,
         servers_per_segment=counts.servers_per_segment,
         segments=counts.segments,
         pods=counts.pods,
-        full_segments=FULL_SEGMENTS,
+        full_segments=full_segments,
         full_pods=FULL_PODS,
     )
     cored = counts.with_core or size.num_segments > size.segments_per_pod
     return clos.build(
         clos.Shape(
-            name="dcn_plus",
+            name=name,
             parameters=msgspec.to_builtins(counts),
             chip=counts.chip,
             num_servers=size.num_servers,
@@ -66,8 +71,8 @@ def build(counts: DcnPlus) -> Fabric:
             num_segments=size.num_segments,
             segments_per_pod=size.segments_per_pod,
             rails=1,
-            tors_per_group=2,
-            nic_ports=2,
+            tors_per_group=num_tors,
+            nic_ports=num_tors,
             port_gbps=counts.nic_port_gbps,
             reach="pod",
             aggs_per_group=counts.aggs,

@@ -5,75 +5,20 @@ It is DCN+ in every other respect, so what the second ToR brings can be read off
 SimAI's DCN+ single-ToR template.
 """
 
-import msgspec
-import numpy as np
-
 from roadbed.fabric.base import Fabric
-from roadbed.fabric.topology import clos
-from roadbed.fabric.topology.sizing import Count, Gbps, Maybe, fit
+from roadbed.fabric.topology import dcn_plus
+from roadbed.fabric.topology.sizing import Count, Gbps
+
+FULL_SEGMENTS = 8
 
 
-class SingleTor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Counts of a single-ToR network."""
+class SingleTor(dcn_plus.DcnPlus, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Counts of a single-ToR network: DCN+'s, with other defaults. At most 8 segments of a pod are built unasked."""
 
-    gpus: Maybe = 0
-    """0 = as many as the counts hold."""
-    chip: str = "H800"
-    gpus_per_server: Count = 8
-    nics_per_server: Count = 8
     servers_per_segment: Count = 8
-    segments: Maybe = 0
-    """Of a pod. 0 = as many as are needed, at most 8."""
-    pods: Maybe = 0
-    """0 = as many as are needed; 32 where gpus is 0 too."""
-    aggs: Count = 8
-    """Of a pod."""
-    agg_cables: Count = 8
-    """Cables between a ToR and each Agg of its pod."""
-    agg_uplinks: Maybe = 64
-    cores: Count = 128
-    with_core: bool = False
-    """Build Cores even for one pod."""
     nic_port_gbps: Gbps = 400.0
-    uplink_gbps: Gbps = 400.0
-
-
-FULL_SEGMENTS, FULL_PODS = 8, 32
 
 
 def build(counts: SingleTor) -> Fabric:
     """The network of these counts. UsageError where they contradict each other."""
-    size = fit(
-        gpus=counts.gpus,
-        gpus_per_server=counts.gpus_per_server,
-        servers_per_segment=counts.servers_per_segment,
-        segments=counts.segments,
-        pods=counts.pods,
-        full_segments=FULL_SEGMENTS,
-        full_pods=FULL_PODS,
-    )
-    cored = counts.with_core or size.num_segments > size.segments_per_pod
-    return clos.build(
-        clos.Shape(
-            name="single_tor",
-            parameters=msgspec.to_builtins(counts),
-            chip=counts.chip,
-            num_servers=size.num_servers,
-            gpus_per_server=counts.gpus_per_server,
-            nics_per_server=counts.nics_per_server,
-            nic_segment=np.repeat(size.server_segment, counts.nics_per_server),
-            num_segments=size.num_segments,
-            segments_per_pod=size.segments_per_pod,
-            rails=1,
-            tors_per_group=1,
-            nic_ports=1,
-            port_gbps=counts.nic_port_gbps,
-            reach="pod",
-            aggs_per_group=counts.aggs,
-            agg_cables=counts.agg_cables,
-            uplink_gbps=counts.uplink_gbps,
-            agg_uplinks=counts.agg_uplinks if cored else 0,
-            cores_per_group=counts.cores,
-            rail_optimised=False,
-        )
-    )
+    return dcn_plus.draw("single_tor", counts, num_tors=1, full_segments=FULL_SEGMENTS)
