@@ -17,7 +17,6 @@ from roadbed.fabric.base import NOWHERE, Fabric, Ints
 from roadbed.fabric.collective.base import Op, Ranks, Traffic
 from roadbed.fabric.collective.rails import rails_of
 
-EXCHANGE_OPS: tuple[Op, ...] = ("alltoall",)
 MAX_CONNECTIONS = 400_000
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from roadbed.fabric import constants
 from roadbed.fabric.base import Fabric
-from roadbed.fabric.collective.base import Op, Ranks, Traffic, empty
+from roadbed.fabric.collective.base import Op, Ranks, Traffic
 from roadbed.fabric.collective.rails import rails_of
 
 HIERARCHICAL_OPS: tuple[Op, ...] = ("allreduce", "allgather", "reducescatter")
@@ -25,20 +25,15 @@ def hierarchical(fabric: Fabric, op: Op, ranks: Ranks, channels: int = constants
     num_servers, width = rails.shape
     ways = 2 if op == "allreduce" else 1
     inside = ranks.per_server
-    if width:
-        ahead = np.roll(rails, -1, axis=0)
-        src, dst = np.repeat(rails.T.ravel(), channels), np.repeat(ahead.T.ravel(), channels)
-        channel = np.arange(width * channels, dtype=np.int32).reshape(width, 1, channels)
-        session = np.broadcast_to(channel, (width, num_servers, channels)).ravel()
-    else:
-        src = dst = session = empty()
+    ahead = np.roll(rails, -1, axis=0)
+    channel = np.arange(width * channels, dtype=np.int32).reshape(width, 1, channels)
     share = ways * (num_servers - 1) / num_servers / (width * channels)
     net = ways * (num_servers - 1)
     return Traffic(
         algorithm="hierarchical",
-        src=src,
-        dst=dst,
-        session=session,
+        src=np.repeat(rails.T.ravel(), channels),
+        dst=np.repeat(ahead.T.ravel(), channels),
+        session=np.broadcast_to(channel, (width, num_servers, channels)).ravel(),
         share=np.full(width * channels, share),
         scale_up_share=ways * (inside - 1) / inside,
         scale_up_efficiency=constants.SCALE_UP_EFFICIENCY * constants.RING_EFFICIENCY,

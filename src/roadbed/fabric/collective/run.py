@@ -58,8 +58,6 @@ class Solution(msgspec.Struct, frozen=True):
     jobs: list[Priced]
     link_bytes: Floats
     """[L] Bytes over each link while every job moves one byte of its operation."""
-    members: Floats
-    """[L] Queue pairs that share each link."""
 
 
 class PathOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +120,7 @@ def price(
             )
         )
     entry = np.repeat(per_byte, np.diff(sessions.start)) * sessions.count
-    return Solution(out, _sum_by(sessions.link, entry, fabric), _sum_by(sessions.link, sessions.count, fabric))
+    return Solution(out, _sum_by(sessions.link, entry, fabric))
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -170,7 +168,7 @@ def _mean(drawn: list[Solution]) -> Solution:
         )
         for at in range(len(drawn[0].jobs))
     ]
-    return Solution(jobs, drawn[0].link_bytes, drawn[0].members)
+    return Solution(jobs, drawn[0].link_bytes)
 
 
 def goodput(fabric: Fabric, health: Health) -> Floats:
