@@ -7,10 +7,10 @@ import msgspec
 import numpy as np
 
 from roadbed.errors import UsageError
-from roadbed.fabric.base import Fabric, Health, Ints
+from roadbed.fabric.base import Fabric, Floats, Health, Ints
 from roadbed.fabric.collective import exchange, hierarchical, ring, tree
 from roadbed.fabric.collective.base import OPS, Op, Ranks, Traffic, ranks_of
-from roadbed.fabric.collective.run import Job, PathOptions, Priced, price, time_s
+from roadbed.fabric.collective.run import Job, PathOptions, Solution, price, time_s
 
 Menu = Literal["nccl", "all"]
 """What there is to choose from: the algorithms of NCCL 2.18, or also those a planner of its own could use."""
@@ -75,6 +75,8 @@ class Choice(msgspec.Struct, frozen=True):
     why: str
     others: dict[str, float]
     """Seconds by algorithm, the chosen one included."""
+    link_bytes: Floats
+    """[L] Over each link, of all groups together."""
 
 
 class Ways(msgspec.Struct, frozen=True):
@@ -82,17 +84,19 @@ class Ways(msgspec.Struct, frozen=True):
 
     op: Op
     ranks: list[Ranks]
-    ways: dict[str, list[Priced]]
+    ways: dict[str, Solution]
     traffic: dict[str, Traffic]
 
     def best(self, size: float) -> Choice:
         """The quickest way for this size: the slowest of the groups counts."""
-        seconds = {name: max(time_s(one, size) for one in priced) for name, priced in self.ways.items()}
+        seconds = {name: max(time_s(one, size) for one in way.jobs) for name, way in self.ways.items()}
         name = min(seconds, key=lambda one: seconds[one])
-        return Choice(self.traffic[name].algorithm, seconds[name], self._why(name, size, seconds), seconds)
+        link_bytes = self.ways[name].link_bytes * size
+        why = self._why(name, size, seconds)
+        return Choice(self.traffic[name].algorithm, seconds[name], why, seconds, link_bytes)
 
     def _why(self, name: str, size: float, seconds: dict[str, float]) -> str:
-        priced = max(self.ways[name], key=lambda one: time_s(one, size))
+        priced = max(self.ways[name].jobs, key=lambda one: time_s(one, size))
         kernel, net = priced.kernel_s_per_byte * size, priced.net_s_per_byte * size
         limit = max(("latency", priced.latency_s), ("the network", net), ("the server's inside", kernel), key=_second)
         words = (
@@ -123,7 +127,7 @@ def price_all(
     ways, traffic = {}, {}
     for name in names:
         jobs = [Job(op, one, traffic_of(fabric, op, one, name)) for one in ranks]
-        ways[name] = price(fabric, jobs, options, health).jobs
+        ways[name] = price(fabric, jobs, options, health)
         traffic[name] = jobs[0].traffic
     return Ways(op, ranks, ways, traffic)
 

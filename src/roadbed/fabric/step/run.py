@@ -13,9 +13,9 @@ import numpy as np
 
 from roadbed.errors import UsageError
 from roadbed.fabric.base import Fabric, Floats, Health, Ints, Kind
-from roadbed.fabric.collective.base import ranks_of
-from roadbed.fabric.collective.chooser import algorithms, traffic_of
-from roadbed.fabric.collective.run import Job, PathOptions, price, time_s
+from roadbed.fabric.collective.base import Op
+from roadbed.fabric.collective.chooser import Ways, price_all
+from roadbed.fabric.collective.run import PathOptions
 from roadbed.fabric.step.model import Transformer
 from roadbed.fabric.step.parallel import Groups, Parallel, data_parallel, groups_of, num_micro_batches
 from roadbed.fabric.step.plan import Comm, Dimension, communication
@@ -185,34 +185,22 @@ def _rows(groups: Groups, dimension: Dimension) -> Ints:
 def _price(
     fabric: Fabric, comm: Comm, jobs: Sequence[Groups], options: PathOptions | None, health: Health | None
 ) -> Priced:
-    """One message of every group of every job at once, by the algorithm that suits the first group best."""
+    """One message of every group of every job at once."""
     rows = np.concatenate([_rows(groups, comm.dimension) for groups in jobs])
-    groups = [ranks_of(fabric, row) for row in rows] if comm.op != "sendrecv" else []
-    if comm.op == "sendrecv":
-        return _hand_over(fabric, comm, rows, options, health)
-    inside = all(one.num_servers == 1 for one in groups)
-    if inside:
-        groups = groups[:1]
-    best: tuple[float, str, Floats] | None = None
-    for name in algorithms(fabric, comm.op, groups[0]):
-        solution = price(
-            fabric, [Job(comm.op, one, traffic_of(fabric, comm.op, one, name)) for one in groups], options, health
-        )
-        seconds = max(time_s(one, comm.size) for one in solution.jobs)
-        if best is None or seconds < best[0]:
-            best = seconds, name, solution.link_bytes
-    if best is None:
-        raise UsageError(f"no algorithm fits {comm.op} on {fabric.name}", field="op")
-    return Priced(best[0], best[1], upward(fabric, best[2]) * comm.size)
+    choice = ways_of(fabric, comm.op, rows, options, health).best(comm.size)
+    return Priced(choice.seconds, choice.algorithm, upward(fabric, choice.link_bytes))
 
 
-def _hand_over(fabric: Fabric, comm: Comm, rows: Ints, options: PathOptions | None, health: Health | None) -> Priced:
-    """Every stage passes a micro-batch on to the next one."""
-    pairs = [ranks_of(fabric, row[at : at + 2]) for row in rows for at in range(rows.shape[1] - 1)]
-    jobs = [Job("sendrecv", pair, traffic_of(fabric, "sendrecv", pair, "sendrecv")) for pair in pairs]
-    solution = price(fabric, jobs, options, health)
-    seconds = max(time_s(one, comm.size) for one in solution.jobs)
-    return Priced(seconds, "sendrecv", upward(fabric, solution.link_bytes) * comm.size)
+def ways_of(
+    fabric: Fabric, op: Op, rows: Ints, options: PathOptions | None = None, health: Health | None = None
+) -> Ways:
+    """All ways for all groups (rows) at once. Send/recv: every stage of a row passes on to the next one. Groups inside
+    servers do not meet: one stands for all."""
+    if op == "sendrecv":
+        rows = np.concatenate([rows[:, at : at + 2] for at in range(rows.shape[1] - 1)])
+    if (fabric.server[rows] == fabric.server[rows[:, :1]]).all():
+        rows = rows[:1]
+    return price_all(fabric, op, list(rows), options, health)
 
 
 def upward(fabric: Fabric, link_bytes: Floats) -> float:

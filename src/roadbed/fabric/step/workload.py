@@ -12,11 +12,11 @@ import numpy as np
 
 from roadbed.errors import UsageError
 from roadbed.fabric.base import Fabric, Health, Ints
-from roadbed.fabric.collective.base import Op, ranks_of
-from roadbed.fabric.collective.chooser import algorithms, traffic_of
-from roadbed.fabric.collective.run import Job, PathOptions, Solution, price, time_s
+from roadbed.fabric.collective.base import Op
+from roadbed.fabric.collective.chooser import Ways
+from roadbed.fabric.collective.run import PathOptions
 from roadbed.fabric.step.plan import Dimension
-from roadbed.fabric.step.run import Exposed, upward
+from roadbed.fabric.step.run import Exposed, upward, ways_of
 from roadbed.fabric.step.simai import Message, Workload
 
 NS = 1e-9
@@ -68,31 +68,19 @@ class _Prices:
         health: Health | None,
     ) -> None:
         self._fabric, self._jobs, self._options, self._health = fabric, jobs, options, health
-        self._solved: dict[tuple[Op, Dimension], dict[str, Solution]] = {}
+        self._solved: dict[tuple[Op, Dimension], Ways] = {}
 
     def num_ranks(self, dimension: Dimension) -> int:
         return int(self._jobs[0][dimension].shape[1])
 
     def best(self, op: Op, dimension: Dimension, size: float) -> tuple[float, str, float]:
         """Seconds, algorithm, and bytes up from the ToRs, for one message of every group at once."""
-        ways = self._solved.get((op, dimension)) or self._solve(op, dimension)
-        seconds = {name: max(time_s(one, size) for one in way.jobs) for name, way in ways.items()}
-        name = min(seconds, key=lambda one: seconds[one])
-        return seconds[name], name, upward(self._fabric, ways[name].link_bytes) * size
-
-    def _solve(self, op: Op, dimension: Dimension) -> dict[str, Solution]:
-        rows = np.concatenate([job[dimension] for job in self._jobs])
-        if op == "sendrecv":
-            rows = np.concatenate([rows[:, at : at + 2] for at in range(rows.shape[1] - 1)])
-        ranks = [ranks_of(self._fabric, row) for row in rows]
-        if all(one.num_servers == 1 for one in ranks):
-            ranks = ranks[:1]
-        solved = {}
-        for name in algorithms(self._fabric, op, ranks[0]):
-            jobs = [Job(op, one, traffic_of(self._fabric, op, one, name)) for one in ranks]
-            solved[name] = price(self._fabric, jobs, self._options, self._health)
-        self._solved[op, dimension] = solved
-        return solved
+        ways = self._solved.get((op, dimension))
+        if ways is None:
+            rows = np.concatenate([job[dimension] for job in self._jobs])
+            ways = self._solved[op, dimension] = ways_of(self._fabric, op, rows, self._options, self._health)
+        choice = ways.best(size)
+        return choice.seconds, choice.algorithm, upward(self._fabric, choice.link_bytes)
 
 
 class _Tally:
