@@ -23,11 +23,11 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 TARGET = SOURCE / "roadbed" / "_compiled"
 MODULES = (
-    "router.account", "router.admission", "router.base", "router.blocks", "router.core", "router.estimate",
-    "router.limits", "router.live", "router.pool", "router.prefix", "router.replica", "router.sessions",
-    "router.policies.aibrix", "router.policies.base", "router.policies.dynamo", "router.policies.least_load",
-    "router.policies.llmd", "router.policies.llumnix", "router.policies.production_stack", "router.policies.roadbed",
-    "router.policies.round_robin", "router.policies.smg", "router.policies.three_layer",
+    "router.account", "router.adapters", "router.admission", "router.base", "router.blocks", "router.core",
+    "router.estimate", "router.limits", "router.live", "router.pool", "router.prefix", "router.replica",
+    "router.sessions", "router.policies.aibrix", "router.policies.base", "router.policies.dynamo",
+    "router.policies.least_load", "router.policies.llmd", "router.policies.llumnix",
+    "router.policies.production_stack", "router.policies.roadbed", "router.policies.round_robin", "router.policies.smg", "router.policies.three_layer",
     "gateway.access", "gateway.account", "gateway.exchange", "gateway.metrics", "gateway.plane", "gateway.routes",
     "gateway.tables", "gateway.ledger.segment", "gateway.ledger.writer", "gateway.openai.bodies", "gateway.wire.http",
     "gateway.wire.server", "gateway.wire.upstream",

@@ -1,6 +1,7 @@
 """Makers of the nouns router tests need."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from roadbed.router.account import MemoryAccount
 from roadbed.router.base import Features, ReplicaInfo
@@ -18,20 +19,22 @@ def request(
     slo_ttft_s: float | None = None,
     deadline: float | None = None,
     stream: bool = True,
+    adapter: str = "",
+    model: str = "",
 ) -> Features:
     """A request of 64-token blocks."""
     return Features(
         request_id=name, blocks=list(blocks), block_tokens=64.0, prompt_tokens=prompt or max(1, 64 * len(blocks)),
         output_tokens=output, priority=priority, session=session, slo_ttft_s=slo_ttft_s, deadline=deadline,
-        stream=stream,
+        stream=stream, adapter=adapter, model=model,
     )  # fmt: skip
 
 
 def info(
-    slot: int, *, name: str = "", concurrency: int = 4, kv_tokens: int = 100_000, draining: bool = False
+    slot: int, *, name: str = "", concurrency: int = 4, kv_tokens: int = 100_000, draining: bool = False, **can: Any
 ) -> ReplicaInfo:
     return ReplicaInfo(
-        id=name or f"r{slot}", slot=slot, max_concurrency=concurrency, kv_tokens=kv_tokens, draining=draining
+        id=name or f"r{slot}", slot=slot, max_concurrency=concurrency, kv_tokens=kv_tokens, draining=draining, **can
     )
 
 

@@ -22,11 +22,13 @@ class Features:
     output_tokens: expected; max_tokens where given and small, else the service's running mean.
     priority: 1 (first) … 9 (last). deadline: absolute; when waiting beyond it is pointless.
     stream: False when the first byte comes with the whole answer: its arrival then says nothing about prefill alone.
+    adapter: the LoRA it wants, "" = the base model; `blocks` must be hashed apart per adapter (`blocks.salt`).
+    model: among several in one pool, "" = any replica serves it.
     """
 
     __slots__ = (
-        "block_tokens", "blocks", "deadline", "output_tokens", "priority", "prompt_bytes", "prompt_tokens",
-        "request_id", "session", "slo_tpot_s", "slo_ttft_s", "stream",
+        "adapter", "block_tokens", "blocks", "deadline", "model", "output_tokens", "priority", "prompt_bytes",
+        "prompt_tokens", "request_id", "session", "slo_tpot_s", "slo_ttft_s", "stream",
     )  # fmt: skip
 
     def __init__(
@@ -44,7 +46,11 @@ class Features:
         deadline: float | None = None,
         prompt_bytes: int = 0,
         stream: bool = True,
+        adapter: str = "",
+        model: str = "",
     ) -> None:
+        self.adapter = adapter
+        self.model = model
         self.request_id = request_id
         self.blocks = blocks
         self.block_tokens = block_tokens
@@ -68,6 +74,16 @@ class ReplicaInfo(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrency: int
     kv_tokens: int
     draining: bool = False
+    models: tuple[str, ...] = ()
+    """Those it serves; none named = whatever the service is asked for."""
+    adapters: tuple[str, ...] = ()
+    """Those it can load; requests for others are not sent to it."""
+    max_adapters: int = 0
+    """Loaded at once; 0 = all of them."""
+    adapter_load_s: float = 0.5
+    """What loading one is taken to cost until it is seen."""
+    context_tokens: int = 0
+    """Longest prompt it takes; 0 = not known, its engine answers for itself."""
 
 
 class ReplicaReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +101,8 @@ class Decision:
     go: send it to `replica` now; it is already counted in the account.
     wait: it is in the queue; a later call returns its go or shed.
     shed: answer 429 with `retry_after_s`.
-    reason: a stable code; prefix, sticky, least_cost, least_load, round_robin, spill, only_one, queue_full, deadline, …
+    reason: a stable code; prefix, sticky, least_cost, least_load, round_robin, spill, only_one, queue_full, deadline,
+    no_capable (no replica there serves its model, adapter or length), …
     """
 
     __slots__ = ("kind", "matched_tokens", "predicted_ttft_s", "reason", "replica", "request_id", "retry_after_s",

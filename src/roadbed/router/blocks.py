@@ -4,6 +4,8 @@ Bytes are hashed, not tokens: the gateway never tokenises. The price is that a b
 so a match says "about this many tokens" (Features.block_tokens each), which is all a cost in seconds needs.
 """
 
+from collections.abc import Sequence
+
 from xxhash import xxh3_64_intdigest
 
 
@@ -22,3 +24,19 @@ def chain(data: bytes, seed: int, block_bytes: int) -> list[int]:
         hashes.append(previous)
         start, end = end, end + block_bytes
     return hashes
+
+
+def salt(name: str) -> int:
+    """The seed of an adapter's or a model's chains; 0, the plain chain, for ""."""
+    return xxh3_64_intdigest(name.encode()) if name else 0
+
+
+def salted(blocks: Sequence[int], name: str) -> Sequence[int]:
+    """Hashes that stand for the same blocks under an adapter: equal only where blocks and names are.
+
+    For hashes made elsewhere; below 2^48, so that the twin can still split blocks. `chain` takes a salt as its seed.
+    """
+    if not name:
+        return blocks
+    seed = salt(name)
+    return [xxh3_64_intdigest(block.to_bytes(9, "little", signed=True), seed) >> 16 for block in blocks]

@@ -135,6 +135,8 @@ class RouterCore:
         if features.deadline is not None and features.deadline < deadline:
             deadline = features.deadline
         waiting = Waiting(features, now, deadline)
+        if self._pool.is_choosy(features) and not self._pool.any_capable(features):
+            return self._shed(waiting, "no_capable")
         if len(queue) == self._num_held:  # nobody is there who would take just any place
             decision = self._dispatch(waiting, now)
             if decision is not None:
@@ -194,7 +196,7 @@ class RouterCore:
         self._pool.suspect(live.slot, now)
         waiting = live.waiting
         waiting.tried |= {live.slot}
-        if not self._pool.any_untried(waiting.tried):
+        if not self._pool.any_untried(waiting.tried, waiting.features):
             return self._shed(waiting, "no_replica")
         return self._dispatch(waiting, now) or self._wait(waiting, now)
 
@@ -245,7 +247,8 @@ class RouterCore:
         features, pool = waiting.features, self._pool
         self._let_go(waiting)
         ready_at = now if self._policy.holds and self.service.typical.is_warm else -1.0
-        candidates = pool.candidates(features.prompt_tokens + features.output_tokens, waiting.tried, ready_at)
+        asks = features if pool.is_choosy(features) else None
+        candidates = pool.candidates(features.prompt_tokens + features.output_tokens, waiting.tried, ready_at, asks)
         if not candidates:
             return None
         prefix = pool.prefix
@@ -256,7 +259,7 @@ class RouterCore:
             sticky_slot, sticky_tokens = self._stickiness(features.session, features, matched_blocks, now)
         num_open = len(candidates)
         if self._policy.holds and not self._queue.full and self._num_held < _MOST_HELD:
-            candidates += pool.full(candidates, waiting.tried)
+            candidates += pool.full(candidates, waiting.tried, asks)
         computed_blocks = _computed(candidates, features.blocks, matched_blocks) if uses_prefix else None
         context = Context(
             now, matched_blocks, prefix, sticky_slot, sticky_tokens, len(self._queue), self._rng, computed_blocks,
@@ -281,6 +284,8 @@ class RouterCore:
         if self._policy.tracks_active:
             live.active = features.blocks
             replica.activate(live.active)
+        if features.adapter:
+            live.loads = replica.use_adapter(features.adapter)
         replica.num_unanswered += 1
         self._live[features.request_id] = live
         if not replica.prefill:
@@ -373,7 +378,7 @@ class RouterCore:
             waiting = self._next_waiting()
             if waiting is None:
                 break
-            if waiting.tried and self._pool.present and not self._pool.any_untried(waiting.tried):
+            if waiting.tried and self._pool.present and not self._pool.any_untried(waiting.tried, waiting.features):
                 decisions.append(self._shed(waiting, "no_replica"))
                 continue
             decision = self._dispatch(waiting, now)
@@ -381,11 +386,15 @@ class RouterCore:
                 decisions.append(decision)
                 continue
             set_aside.append(waiting)
-            if len(set_aside) >= _LOOK_AHEAD or (not waiting.tried and waiting.held_for < 0):
+            if len(set_aside) >= _LOOK_AHEAD or self._ends_pump(waiting):
                 break
         for waiting in set_aside:
             self._queue.push(waiting)
         return decisions
+
+    def _ends_pump(self, waiting: Waiting) -> bool:
+        """It found no place although it would take any: nor would those behind it."""
+        return not waiting.tried and waiting.held_for < 0 and not self._pool.is_choosy(waiting.features)
 
     def _next_waiting(self) -> Waiting | None:
         """The first in the queue, or one of its level whose prefix the free replicas hold.
@@ -444,6 +453,9 @@ class RouterCore:
         self._end_blocks(live, replica, computed or bool(live.first_byte_at))
         if live.active and live.bit == replica.bit:
             replica.deactivate(live.active)
+        adapter = live.waiting.features.adapter
+        if adapter and live.bit == replica.bit:
+            replica.release_adapter(adapter)
         if live.prefill:
             replica.num_unanswered -= 1
         self._pool.charge(replica, -live.prefill, -live.context, -live.decode, -1)

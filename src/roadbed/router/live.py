@@ -25,12 +25,13 @@ class Live:
     the policy counts them. first_byte_at: 0 = not yet. alone: no other worker had prompts queued there. service_from:
     when the engine began with its prompt, −1 = its first token came with another's, who teaches for both.
     beside_tokens: those of prompts whose first tokens came together with this one's. computed: the replica's, then.
+    loads: its adapter had to be loaded first.
     """
 
     __slots__ = (
         "active", "ahead_tokens", "alone", "beside_tokens", "bit", "computed", "computing", "context", "decode",
-        "dispatched_at", "first_byte_at", "num_pending", "num_running", "prefill", "service_from", "slot", "touched",
-        "waiting",
+        "dispatched_at", "first_byte_at", "loads", "num_pending", "num_running", "prefill", "service_from",
+        "slot", "touched", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +57,7 @@ class Live:
         self.computing: Sequence[int] = ()
         self.active: Sequence[int] = ()
         self.num_pending = 0
+        self.loads = False
         self.first_byte_at = 0.0
         self.alone = replica.prefill == replica.own_prefill
         self.service_from = dispatched_at
@@ -151,7 +153,11 @@ def _learn_times(live: Live, replica: Replica, model: ReplicaModel, uncached: in
         ttft_s, decode_s = model.ttft_s(tokens, live.num_running), num_output * model.step_time_s(running)
         ratio = (now - live.dispatched_at) / max(ttft_s + decode_s, 1e-9)
         ttft_s, decode_s = ttft_s * ratio, decode_s * ratio
-    if has_slot:
+    if live.loads:
+        if features.stream and live.first_byte_at and replica.adapters is not None:
+            late_s = live.first_byte_at - live.dispatched_at - model.ttft_s(tokens, live.num_running)
+            replica.adapters.observe_load(late_s)
+    elif has_slot:
         replica.compared_ttft.observe(ttft_s, model.ttft_s(tokens, live.num_running), now)
         model.observe_ttft(ttft_s, tokens, live.num_running)
     if num_steps >= _MIN_DECODE_TOKENS:

@@ -7,7 +7,7 @@ the last request this worker sent it has ended, so its account is released to ze
 from collections.abc import Collection, Sequence
 
 from roadbed.router.account import AccountView
-from roadbed.router.base import ReplicaInfo
+from roadbed.router.base import Features, ReplicaInfo
 from roadbed.router.estimate import ReplicaModel
 from roadbed.router.prefix import PrefixIndex
 from roadbed.router.replica import Replica
@@ -32,6 +32,8 @@ class Pool:
         """Those that may get new requests now."""
         self._slots: list[int] = []
         self._num_suspects = 0
+        self._least_window = 0
+        """The shortest context window among those known, 0 = none is."""
 
     def set(self, replicas: Sequence[ReplicaInfo], block_tokens: float, now: float) -> None:
         """Makes `replicas` the ones there are; block_tokens turns KV capacity into blocks."""
@@ -57,11 +59,29 @@ class Pool:
             self._forget_if_idle(slot, replica)
         self.present = sorted((r for r in self.by_slot.values() if r.present), key=lambda replica: replica.slot)
         self._slots = [replica.slot for replica in self.present]
+        self._least_window = min((i.context_tokens for i in replicas if i.context_tokens > 0), default=0)
         self._reopen(now)
 
-    def candidates(self, context_tokens: int, tried: Collection[int], ready_at: float = -1.0) -> list[Replica]:
+    def is_choosy(self, features: Features) -> bool:
+        """Whether there may be replicas that could never answer it. Seldom, so the rest is spared the question."""
+        if features.adapter or features.model:
+            return True
+        return 0 < self._least_window < features.prompt_tokens
+
+    def any_capable(self, features: Features) -> bool:
+        """Whether some replica could ever answer it; True while there are none at all."""
+        return not self.present or any(replica.serves(features) for replica in self.present)
+
+    def candidates(
+        self, context_tokens: int, tried: Collection[int], ready_at: float = -1.0, features: Features | None = None
+    ) -> list[Replica]:
         """Open replicas with room for so many KV tokens more, not in `tried`, in slot order; loads up to date.
-        ready_at: a time at which they must be ready for another prompt, −1 = they need not."""
+        ready_at: a time at which they must be ready for another prompt, −1 = they need not. features: only those who
+        can answer it, None = all can."""
+        able = self._with_room(context_tokens, tried, ready_at)
+        return able if features is None else [replica for replica in able if replica.serves(features)]
+
+    def _with_room(self, context_tokens: int, tried: Collection[int], ready_at: float) -> list[Replica]:
         self.refresh()
         if not self._bounded:
             return [replica for replica in self._open if replica.slot not in tried]
@@ -74,12 +94,15 @@ class Pool:
             and (ready_at < 0.0 or replica.is_ready(ready_at))
         ]
 
-    def full(self, candidates: Sequence[Replica], tried: Collection[int]) -> list[Replica]:
-        """Open replicas that are no candidates only for want of room; call after `candidates`."""
+    def full(
+        self, candidates: Sequence[Replica], tried: Collection[int], features: Features | None = None
+    ) -> list[Replica]:
+        """Open replicas that are no candidates only for want of room; call after `candidates`, with its features."""
         if len(candidates) == len(self._open):
             return []
         able = {replica.slot for replica in candidates}
-        return [r for r in self._open if r.slot not in able and r.slot not in tried]
+        full = [r for r in self._open if r.slot not in able and r.slot not in tried]
+        return full if features is None else [replica for replica in full if replica.serves(features)]
 
     def has_room(self) -> bool:
         """Whether any open replica is below its limit."""
@@ -94,9 +117,12 @@ class Pool:
                 mask |= 1 << replica.bit
         return mask
 
-    def any_untried(self, tried: Collection[int]) -> bool:
+    def any_untried(self, tried: Collection[int], features: Features | None = None) -> bool:
         """Whether some replica, busy or suspect, could still take a request that failed on `tried`."""
-        return any(replica.slot not in tried and not replica.info.draining for replica in self.present)
+        return any(
+            replica.slot not in tried and not replica.info.draining and (features is None or replica.serves(features))
+            for replica in self.present
+        )
 
     def refresh(self) -> None:
         """Adds the other workers' rows to ours; nothing to do when there are no others."""

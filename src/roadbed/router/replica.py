@@ -6,7 +6,8 @@ before every decision. They are plain attributes because a decision reads them o
 
 from collections.abc import Sequence
 
-from roadbed.router.base import ReplicaInfo, ReplicaReport
+from roadbed.router.adapters import AdapterSet
+from roadbed.router.base import Features, ReplicaInfo, ReplicaReport
 from roadbed.router.estimate import Comparison, ReplicaModel
 
 _FIRST_BACKOFF_S = 0.25
@@ -32,8 +33,11 @@ class Replica:
     """Mutable; owned by RouterCore. Times are those of the events."""
 
     __slots__ = (
+        "_adapters",
         "_last_external",
+        "_models",
         "active",
+        "adapters",
         "backoff_s",
         "bit",
         "compared_decode",
@@ -104,6 +108,8 @@ class Replica:
         self.present = True
         self.suspect_until = 0.0
         self.backoff_s = 0.0
+        self.adapters: AdapterSet | None = None
+        """Those loaded, as far as what this worker sent tells; None where it can load none."""
         self.configure(info)
 
     def configure(self, info: ReplicaInfo) -> None:
@@ -114,6 +120,41 @@ class Replica:
         self.max_concurrency = info.max_concurrency
         self.limit = info.max_concurrency + run_ahead(info.max_concurrency)
         self.present = True
+        self._models = frozenset(info.models)
+        self._adapters = frozenset(info.adapters)
+        num_places = info.max_adapters or len(info.adapters)
+        if not info.adapters:
+            self.adapters = None
+        elif self.adapters is None:
+            self.adapters = AdapterSet(num_places, info.adapter_load_s)
+        elif self.adapters.capacity != num_places:
+            self.adapters.resize(num_places)
+
+    def serves(self, features: Features) -> bool:
+        """Whether it could ever answer such a request: its model, its adapter, its prompt's length."""
+        if features.adapter and features.adapter not in self._adapters:
+            return False
+        if features.model and self._models and features.model not in self._models:
+            return False
+        return not 0 < self.info.context_tokens < features.prompt_tokens
+
+    def adapter_s(self, features: Features) -> float:
+        """Seconds that the request's adapter adds to its TTFT here, and what loading it takes from others; 0 where it
+        wants none or it is loaded (`AdapterSet.seconds`)."""
+        if not features.adapter or self.adapters is None:
+            return 0.0
+        running = self.num_running
+        longest_s = self.decode / running * self.model.step_time_s(running) if running else 0.0
+        return self.adapters.seconds(features.adapter, longest_s)
+
+    def use_adapter(self, adapter: str) -> bool:
+        """A request for it was sent here. Whether it has to be loaded first."""
+        return self.adapters is not None and self.adapters.use(adapter)
+
+    def release_adapter(self, adapter: str) -> None:
+        """That request is over."""
+        if self.adapters is not None:
+            self.adapters.release(adapter)
 
     def charge(self, prefill: int, context: int, decode: int, requests: int = 0) -> None:
         """Adds to my part of the account (negative: gives back)."""
