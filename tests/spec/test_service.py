@@ -1,10 +1,14 @@
 """Services: what old documents mean still, and what a replica may ask for."""
 
+from typing import get_args
+
 import pytest
 from pydantic import ValidationError
 
+from roadbed.router.autoscale import AUTOSCALERS
+from roadbed.router.autoscale.base import Bounds, Load
 from roadbed.spec.accelerator import Accelerators
-from roadbed.spec.service import Resources, Service
+from roadbed.spec.service import NEVER_ZERO, Resources, ScalerName, Scaling, Service
 
 
 def service(**fields: object) -> Service:
@@ -44,3 +48,58 @@ def test_an_engine_may_be_named_alone(engine: str) -> None:
     assert service(engine=engine).engine.kind == engine
     with pytest.raises(ValidationError, match="urls"):
         service(engine="openai")
+
+
+def test_without_scaling_nothing_is_decided() -> None:
+    assert service(replicas="0..3").scaling is None
+    assert "scaling" not in service(replicas="0..3").model_dump(exclude_none=True)
+
+
+def test_scaling_as_people_write_it() -> None:
+    scaling = service(replicas="0..4", scaling={"target": 3, "idle": "10m", "cold_start": "90s"}).scaling
+    assert scaling is not None
+    assert (scaling.policy, scaling.target, scaling.idle, scaling.cold_start) == ("roadbed", 3, 600.0, 90.0)
+    assert (scaling.cost_cap, scaling.interval) == (None, 5.0)
+    assert service(replicas="1..4", scaling={}).scaling == Scaling()
+
+
+URLS = {"kind": "openai", "urls": ["http://127.0.0.1:9", "http://127.0.0.1:10"]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "text"),
+    [
+        ({"replicas": 2, "scaling": {}}, ("scaling",), "nothing to choose: replicas is 2; write a range such as 1..4"),
+        ({"replicas": "0..3", "scaling": {"policy": "hpa"}}, ("scaling", "policy"), "hpa never goes to 0"),
+        ({"replicas": "0..2", "engine": URLS, "scaling": {}}, ("replicas",), "not ours to stop"),
+        ({"replicas": "1..4", "scaling": {"cost_cap": 9}}, ("scaling", "cost_cap"), "needs scaling.cost_per_hour"),
+        (
+            {"replicas": "2..4", "scaling": {"cost_cap": 9, "cost_per_hour": 5}},
+            ("scaling", "cost_cap"),
+            "9 per hour does not pay for 2 at 5",
+        ),
+        ({"replicas": "1..4", "scaling": {"target": 0}}, ("scaling", "target"), "greater than 0"),
+        ({"replicas": "1..4", "scaling": {"interval": "0.1s"}}, ("scaling", "interval"), "greater than or equal to 1"),
+        (
+            {"replicas": "1..4", "scaling": {"policy": "magic"}},
+            ("scaling", "policy"),
+            "'roadbed', 'hpa', 'kpa' or 'apa'",
+        ),
+    ],
+)
+def test_what_scaling_cannot_do_is_said_where_it_is_written(
+    fields: dict[str, object], path: tuple[str, ...], text: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        service(**fields)
+    (problem,) = caught.value.errors()
+    assert problem["loc"] == path
+    assert text in problem["msg"]
+
+
+def test_every_policy_has_its_autoscaler() -> None:
+    assert set(get_args(ScalerName)) == set(AUTOSCALERS)
+    for name, make in AUTOSCALERS.items():
+        scaler = make(Bounds(num_min=0, num_max=3, target=1.0))
+        targets = [scaler.decide(Load(at=10.0 * i, num_replicas=1, amount=0.0)).num_replicas for i in range(500)]
+        assert (min(targets) > 0) is (name in NEVER_ZERO)

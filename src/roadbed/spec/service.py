@@ -4,7 +4,8 @@ kind: service
 name: chat
 model: smollm2-135m-instruct
 engine: llamacpp
-replicas: 2
+replicas: 0..4
+scaling: {target: 3, idle: 10m}
 slo: {ttft: 2s, tpot: 50ms}
 """
 
@@ -15,7 +16,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from roadbed.spec.accelerator import AcceleratorRequest
-from roadbed.spec.base import Name, QuotaPath, Spec
+from roadbed.spec.base import Complaints, Name, QuotaPath, Spec
 from roadbed.spec.quantity import Bytes, IntRange, Seconds
 
 PolicyName = Literal[
@@ -23,6 +24,9 @@ PolicyName = Literal[
     "smg_least_load", "vllm_prefixaware", "vllm_loadaware", "aibrix_prefix_cache", "llmd_111", "llmd_322",
     "dynamo_linear", "dynamo_tuned", "dynamo_lmetric", "llumnix_cache_aware", "prefix_affinity",
 ]  # fmt: skip
+ScalerName = Literal["roadbed", "hpa", "kpa", "apa"]
+NEVER_ZERO: frozenset[str] = frozenset({"hpa", "apa"})
+"""Scaling policies that always keep one replica."""
 Priority = Annotated[int, Field(ge=1, le=9)]
 
 
@@ -133,6 +137,27 @@ class Routing(Spec):
     """Longest wait in that queue before 429."""
 
 
+class Scaling(Spec):
+    """How many of replicas.min..max there are, decided by load. Absent: replicas.min, or what `roadbed scale` says."""
+
+    policy: ScalerName = "roadbed"
+    """roadbed: load now, forecast, cold start, hysteresis. hpa, kpa, apa: the published formulas."""
+    target: Annotated[float, Field(gt=0, le=100_000)] | None = None
+    """Requests in flight that are just right for one replica; default: three quarters of what its engine runs at once,
+    at least 1."""
+    idle: Seconds = 600.0
+    """Without any request for so long, the last replica goes (where replicas.min is 0)."""
+    cold_start: Seconds | None = None
+    """From the decision to a replica that answers; default: the slowest of the last five starts, before there is one
+    10 s for llamacpp, 180 s for vllm."""
+    cost_cap: Annotated[float, Field(gt=0)] | None = None
+    """Most that all replicas together may cost, in CNY per hour; never below replicas.min."""
+    cost_per_hour: Annotated[float, Field(gt=0)] | None = None
+    """What one replica costs, in CNY per hour."""
+    interval: Annotated[Seconds, Field(ge=1, le=60)] = 5.0
+    """Time between decisions; the first request that waits at zero is decided about at once."""
+
+
 class Service(Spec):
     """A model kept answering requests."""
 
@@ -144,6 +169,8 @@ class Service(Spec):
     """Other names clients may ask for."""
     engine: Engine = LlamaCppEngine()
     replicas: IntRange = IntRange(min=1, max=1)
+    """`2`, or a range such as 1..4; inside a range `scaling` or `roadbed scale` chooses. 0 = none while idle."""
+    scaling: Scaling | None = None
     resources: Resources = Resources()
     slo: Slo = Slo()
     quota: QuotaPath | None = None
@@ -158,4 +185,24 @@ class Service(Spec):
             raise ValueError(
                 f"replicas: {self.replicas.max} asks for more replicas than the {len(self.engine.urls)} engine urls"
             )
+        if self.scaling is not None:
+            self._check_scaling(self.scaling)
         return self
+
+    def _check_scaling(self, scaling: Scaling) -> None:
+        """What scaling can't do, each problem at the key that has to change."""
+        replicas, wrong = self.replicas, Complaints("Service")
+        if replicas.min == replicas.max:
+            wrong.add(["scaling"], f"nothing to choose: replicas is {replicas.min}; write a range such as 1..4")
+        if replicas.min == 0 and scaling.policy in NEVER_ZERO:
+            text = f"{scaling.policy} never goes to 0; write roadbed or kpa, or replicas: 1..{max(1, replicas.max)}"
+            wrong.add(["scaling", "policy"], text, scaling.policy)
+        if replicas.min == 0 and isinstance(self.engine, OpenAIEngine):
+            wrong.add(["replicas"], "servers at engine.urls are not ours to stop: with scaling, begin the range at 1")
+        cap, cost = scaling.cost_cap, scaling.cost_per_hour
+        if cap is not None and cost is None:
+            wrong.add(["scaling", "cost_cap"], "needs scaling.cost_per_hour, what one replica costs in CNY", cap)
+        if cap is not None and cost is not None and cap < cost * max(1, replicas.min):
+            text = f"{cap:g} per hour does not pay for {max(1, replicas.min)} at {cost:g}; raise it"
+            wrong.add(["scaling", "cost_cap"], text, cap)
+        wrong.raise_any()
