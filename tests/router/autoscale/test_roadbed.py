@@ -52,6 +52,23 @@ def test_to_zero_when_idle_and_back_with_the_first_that_waits() -> None:
     assert (woken.num_replicas, woken.reason) == (1, "wake")
 
 
+def test_a_short_idle_time_is_kept_and_stays_zero() -> None:
+    """From any number at once; the minutes that are over neither keep the last one nor wake it again."""
+    scaler = Roadbed(Bounds(num_min=0, num_max=5, target=2.0, cold_start_s=2.0, idle_s=20.0))
+    numbers = drive(scaler, [9.0] * 60 + [0.0] * 60)
+    assert numbers[59] == 5
+    assert numbers[60:63] != [0, 0, 0]
+    assert numbers[63:] == [0] * 57
+
+
+def test_yesterday_keeps_one_awake_and_starts_it_before_it_is_needed() -> None:
+    scaler = Roadbed(Bounds(num_min=0, num_max=5, target=2.0, cold_start_s=60.0, idle_s=120.0))
+    day = [0.0] * 120 + [3.0] * 30 + [0.0] * 1290
+    numbers = drive(scaler, [*day, *day[:200]], start=0, period_s=60.0)
+    assert set(numbers[400:1430]) == {0}
+    assert numbers[1440 + 118] == 2, "two minutes before it comes again"
+
+
 def test_the_cap_is_kept_and_named() -> None:
     bounds = Bounds(num_min=1, num_max=20, target=10.0, cost_per_hour=12.0, cost_cap_per_hour=60.0)
     target = Roadbed(bounds).decide(Load(at=0.0, num_replicas=1, amount=150.0))

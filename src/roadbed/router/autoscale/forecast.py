@@ -46,7 +46,7 @@ class Forecast:
 
     def ahead(self, horizon_s: float) -> float:
         """The most to be expected from now until `horizon_s` later; 0 before anything was seen."""
-        return max(self._trend(horizon_s), self._season(horizon_s))
+        return max(self._trend(horizon_s), self.season(horizon_s))
 
     def _trend(self, horizon_s: float) -> float:
         points = [(b, self._means[b]) for b in range(self._current - _TREND_BUCKETS, self._current) if b in self._means]
@@ -63,7 +63,8 @@ class Forecast:
         level = mean_y + slope * (self._current - mean_x)
         return level + min(level, slope * horizon_s / self._bucket_s)
 
-    def _season(self, horizon_s: float) -> float:
+    def season(self, horizon_s: float) -> float:
+        """Yesterday's part alone: what to expect where the last minutes are known to be over."""
         first = self._current - self._per_day
         last = first + math.ceil(horizon_s / self._bucket_s)
         then = [self._means[b] for b in range(first, last + 1) if b in self._means]

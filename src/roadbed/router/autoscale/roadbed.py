@@ -4,8 +4,9 @@
     floor     ceil(forecast of the next cold start and a minute / target)
     up        to the larger of both, at once: replicas that are starting count as there
     down      one step per window, to the largest wish of that window, and only where the rest would then be below 85 %
-              of the target; the window is three cold starts, within 60 … 900 s
-    zero      where num_min is 0: nothing running, waiting or expected for idle_s; the first that waits wakes one
+              of the target; the window is three cold starts, within 60 s (idle_s, if that is shorter) … 900 s
+    zero      where num_min is 0: nothing running or waiting for idle_s, nothing expected by yesterday, and no change
+              within a window; the first that waits wakes one
 
 The trade-off is in the windows: what is slow to start is kept longer, because giving it up wrongly costs a cold start
 of waiting, and giving it up rightly a little later costs only its minutes.
@@ -29,7 +30,8 @@ class Roadbed:
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._forecast = Forecast()
-        self._window_s = min(max(3.0 * bounds.cold_start_s, _SHORTEST_WINDOW_S), _LONGEST_WINDOW_S)
+        shortest_s = min(_SHORTEST_WINDOW_S, bounds.idle_s)
+        self._window_s = min(max(3.0 * bounds.cold_start_s, shortest_s), _LONGEST_WINDOW_S)
         self._urgency = min(max(bounds.cold_start_s / _URGENT_S, 1.0), _MOST_URGENT)
         self._wishes: deque[tuple[float, int]] = deque()
         self._changed_at = float("-inf")
@@ -42,17 +44,23 @@ class Roadbed:
             self._began_at = now
             self._busy_at = now
         self._forecast.observe(now, load.amount + load.num_waiting)
-        expected = self._forecast.ahead(bounds.cold_start_s + _BEYOND_S)
         is_busy = load.num_running > 0 or load.num_waiting > 0 or load.amount > 0.0
         if is_busy:
             self._busy_at = now
+        # The mean of the last minutes would keep one for as long as it remembers any request.
+        is_idle = bounds.num_min == 0 and now - self._busy_at >= bounds.idle_s
+        ahead = self._forecast.season if is_idle else self._forecast.ahead
+        expected = ahead(bounds.cold_start_s + _BEYOND_S)
         need = ceil((load.amount + load.num_waiting * self._urgency) / bounds.target)
         floor = ceil(expected / bounds.target)
         wish = max(need, floor, 1 if is_busy else 0)
         self._wishes.append((now, wish))
         while self._wishes[0][0] < now - self._window_s:
             self._wishes.popleft()
-        target = self._up(load, wish, floor) if wish > num else self._down(load, wish)
+        if is_idle and num and not wish and now - self._since(now) >= self._window_s:
+            target = Target(0, "idle")
+        else:
+            target = self._up(load, wish, floor) if wish > num else self._down(load, wish)
         if target.num_replicas != num:
             self._changed_at = now
         return target
@@ -68,17 +76,16 @@ class Roadbed:
             return bounded(bounds, num, "cost_cap")
         if wish == num or num <= bounds.num_min:
             return bounded(bounds, num, "steady")
-        since = max(self._changed_at, self._began_at if self._began_at is not None else now)
-        if now - since < self._window_s:
+        if now - self._since(now) < self._window_s:
             return bounded(bounds, num, "window")
         largest = max(number for _, number in self._wishes)
         if largest >= num:
             return bounded(bounds, num, "window")
-        if largest == 0 and num == 1:
-            if bounds.num_min == 0 and now - self._busy_at >= bounds.idle_s:
-                return Target(0, "idle")
-            return bounded(bounds, 1, "window")
         lower = max(largest, 1)
         if load.amount + load.num_waiting > _ROOM * bounds.target * lower:
             lower += 1
         return bounded(bounds, min(num, lower), "load" if lower < num else "steady")
+
+    def _since(self, now: float) -> float:
+        """Of the last change, or of the first look."""
+        return max(self._changed_at, self._began_at if self._began_at is not None else now)
