@@ -38,6 +38,7 @@ ELSEWHERE = {
     "control/migrations/versions/0001_initial.py": "control/store/test_database.py",
     "control/migrations/versions/0002_pool.py": "control/store/test_database.py",
     "control/migrations/versions/0003_predicted.py": "control/store/test_database.py",
+    "control/migrations/versions/0004_scaling.py": "control/store/test_database.py",
     "control/reconcilers/ask.py": "control/reconcilers/test_decide.py",
     "control/reconcilers/transition.py": "control/reconcilers/test_service.py",
     "control/services/apply.py": "control/api/test_routes.py",

@@ -28,6 +28,7 @@ from roadbed.control.reconcilers.ledger import LedgerIngest
 from roadbed.control.reconcilers.load import LoadPoller
 from roadbed.control.reconcilers.loop import run_loop
 from roadbed.control.reconcilers.publisher import Publisher, choose_port, read_snapshot, write_private
+from roadbed.control.reconcilers.scale import ScaleReconciler
 from roadbed.control.reconcilers.service import ServiceReconciler
 from roadbed.control.reconcilers.task import TaskReconciler
 from roadbed.control.state import Signals, State, probe_node
@@ -136,6 +137,7 @@ async def _serve(state: State, app: FastAPI, listener: socket.socket, ended: asy
         for name, loop in (
             ("publisher", run_loop(state, "publisher", Publisher(state).one_pass, "state")),
             ("service", run_loop(state, "service", ServiceReconciler(state).one_pass, "state")),
+            ("scale", run_loop(state, "scale", ScaleReconciler(state).one_pass, "state")),
             ("task", run_loop(state, "task", TaskReconciler(state).one_pass, "state")),
             ("gateway", run_loop(state, "gateway", GatewayReconciler(state).one_pass)),
             ("load", run_loop(state, "load", LoadPoller(state).one_pass)),

@@ -16,6 +16,7 @@ import psutil
 from roadbed.control.placement import Node
 from roadbed.control.pool import LivePool
 from roadbed.control.reconcilers.actions import ModelFact
+from roadbed.control.scaling import Decided
 from roadbed.control.store import Store, Topic
 from roadbed.engine.base import EngineAdapter, LoadReport
 from roadbed.gateway.account import Account
@@ -111,6 +112,8 @@ class State:
     """The port gateways really listen on (config may say 0)."""
     loads: dict[str, deque[LoadSample]] = field(default_factory=dict)
     """Recent load samples by replica id, newest last."""
+    scaling: dict[str, Decided] = field(default_factory=dict)
+    """What the autoscaler of a service last said, by service."""
     hung: set[str] = field(default_factory=set)
     """Replicas that failed too many health checks in a row."""
     background: set[asyncio.Task[None]] = field(default_factory=set)

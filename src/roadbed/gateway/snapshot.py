@@ -49,6 +49,14 @@ class ServiceEntry(msgspec.Struct, frozen=True, kw_only=True):
     max_queue: int = 512
     max_wait_s: float = 30.0
     created_at: int = 0
+    slot: int = -1
+    """Row of the account where workers say how many requests they hold for it; −1 = nobody asks."""
+    holds: bool = False
+    """Load decides how many replicas it has: a request may wait for one that is not there yet."""
+    num_desired: int = 0
+    """Replicas wanted."""
+    note: str = ""
+    """Why there is no replica, for clients that waited in vain."""
     price: PriceEntry = PriceEntry()
     replicas: tuple[ReplicaEntry, ...] = ()
 

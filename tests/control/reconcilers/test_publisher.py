@@ -3,6 +3,7 @@
 import asyncio
 import stat
 import time
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ from roadbed.control.reconcilers.publisher import Publisher, choose_port, limits
 from roadbed.control.reconcilers.service import ServiceReconciler
 from roadbed.control.services.apply import apply
 from roadbed.control.services.key import remove_key
+from roadbed.control.services.service import scale_service
 from roadbed.control.services.tenant import remove_tenant
 from roadbed.control.store import Store
 from roadbed.control.store.usage import insert_usage
@@ -243,5 +245,70 @@ def test_limits_and_listen_settings_are_those_of_the_config(store: Store, tmp_pa
                 "k.pem",
                 5,
             )
+
+    asyncio.run(scenario())
+
+
+SLEEPER = """
+kind: service
+name: nap
+model: smollm2-135m-instruct
+replicas: 0..2
+scaling: {cold_start: 40s}
+routing: {max_wait: 20s}
+"""
+
+
+def test_a_service_at_zero_holds_as_long_as_a_start_may_take(store: Store, tmp_path: Path, clock: Clock) -> None:
+    async def scenario() -> None:
+        async with world_of(store, tmp_path) as world:
+            wish(world, SLEEPER)
+            (asleep,) = Publisher(world.state).publish().services
+            assert (asleep.holds, asleep.num_desired, asleep.note) == (True, 0, "")
+            assert asleep.max_wait_s == 90.0
+            assert asleep.slot >= 0
+            scale_service(store, "nap", 1, "test")
+            (waking,) = Publisher(world.state).publish().services
+            assert (waking.max_wait_s, waking.note) == (90.0, "a replica is starting")
+            await settle(world, clock)
+            (awake,) = Publisher(world.state).publish().services
+            assert (awake.max_wait_s, awake.note, len(awake.replicas)) == (20.0, "", 1)
+            assert awake.slot != awake.replicas[0].slot
+
+    asyncio.run(scenario())
+
+
+def test_a_service_that_cannot_come_says_why_without_saying_where(store: Store, tmp_path: Path, clock: Clock) -> None:
+    async def scenario() -> None:
+        async with world_of(store, tmp_path) as world:
+            wish(world, SLEEPER + "resources: {cpu: 64}\n")
+            scale_service(store, "nap", 1, "test")
+            await settle(world, clock)
+            (entry,) = Publisher(world.state).publish().services
+            assert entry.note == "a replica is larger than any machine here"
+            scale_service(store, "nap", 0, "test")
+            await settle(world, clock)
+            (entry,) = Publisher(world.state).publish().services
+            assert entry.note == "it was set to 0 replicas by hand"
+
+    asyncio.run(scenario())
+
+
+def test_what_another_service_held_is_cleared(store: Store, tmp_path: Path, clock: Clock) -> None:
+    async def scenario() -> None:
+        async with world_of(store, tmp_path) as world:
+            wish(world, SLEEPER)
+            account = world.state.account
+            assert account is not None
+            with closing(Account(world.state.home.account, num_workers=2, worker=1)) as worker:
+                worker.write(0, 9, 0, 0, 0)
+                publisher = Publisher(world.state)
+                (entry,) = publisher.publish().services
+                assert entry.slot == 0
+                assert account.totals(0).in_flight == 0
+                worker.write(0, 4, 0, 0, 0)
+                scale_service(store, "nap", 1, "test")
+                publisher.publish()
+                assert account.totals(0).in_flight == 4
 
     asyncio.run(scenario())

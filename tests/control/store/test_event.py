@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from roadbed.control.store import Store
-from roadbed.control.store.event import append_event, clean, list_events
+from roadbed.control.store.event import append_event, clean, last_starts_s, list_events
 
 
 def test_events_are_numbered_filtered_and_paged(any_store: Store) -> None:
@@ -24,6 +24,27 @@ def test_events_are_numbered_filtered_and_paged(any_store: Store) -> None:
         assert [row.name for row in page] == ["chat-0", "chat-1"]
         assert [row.name for row in list_events(connection, after=page[-1].seq, limit=2)] == ["chat-2", "chat-3"]
         assert [row.name for row in list_events(connection, limit=2, newest=True)] == ["chat-3", "chat-4"]
+
+
+def test_last_starts_are_those_of_one_service(any_store: Store) -> None:
+    with any_store.write() as connection:
+        for number, (name, code) in enumerate(
+            [
+                ("chat-0", "ready"),
+                ("chat-1", "ready"),
+                ("chat-2-0", "ready"),
+                ("chatter-0", "ready"),
+                ("chat-0", "failed"),
+            ]
+        ):
+            append_event(
+                connection, 2.0, noun="replica", name=name, code=f"replica.{code}", message="", data={"after_s": number}
+            )
+    with any_store.read() as connection:
+        assert last_starts_s(connection, "chat") == [1.0, 0.0]
+        assert last_starts_s(connection, "chat", 1) == [1.0]
+        assert last_starts_s(connection, "chat-2") == [2.0]
+        assert last_starts_s(connection, "nobody") == []
 
 
 def test_data_and_odd_text_survive(any_store: Store) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from roadbed.control.store import Store
 from roadbed.control.store.usage import (
+    busy_minutes,
     insert_usage,
     list_cursors,
     list_samples,
@@ -91,6 +92,22 @@ def test_samples_are_the_newest_in_order(any_store: Store) -> None:
     with any_store.read() as connection:
         samples = list_samples(connection, NEW_YEAR + 1, limit=3)
     assert [sample.at - NEW_YEAR for sample in samples] == [3, 4, 5]
+
+
+def test_busy_minutes_are_sums_of_one_service(any_store: Store) -> None:
+    first = int(NEW_YEAR // 60)
+    write(
+        any_store,
+        settled("r1", at=NEW_YEAR + 0.5, total_s=2.0),
+        settled("r2", at=NEW_YEAR + 59.9, total_s=3.0),
+        settled("r3", at=NEW_YEAR + 60.0, total_s=5.0),
+        settled("r4", at=NEW_YEAR + 1.0, total_s=7.0, service="other"),
+        settled("r5", at=NEW_YEAR - 1.0, total_s=9.0),
+    )
+    with any_store.read() as connection:
+        assert busy_minutes(connection, "chat", NEW_YEAR) == {first: 5.0, first + 1: 5.0}
+        assert busy_minutes(connection, "chat", NEW_YEAR - 60.0)[first - 1] == 9.0
+        assert busy_minutes(connection, "nobody", 0.0) == {}
 
 
 def test_cursors_are_replaced_one_by_one(any_store: Store) -> None:

@@ -19,8 +19,10 @@ import msgspec
 
 from roadbed.billing.prices import price_entry, to_pico
 from roadbed.control.reconcilers.service import upstream_model
+from roadbed.control.scaling import hold_s
 from roadbed.control.services.service import model_names
 from roadbed.control.state import EngineFactory, State
+from roadbed.control.store.event import last_starts_s
 from roadbed.control.store.key import KeyRow, list_keys
 from roadbed.control.store.meta import next_number
 from roadbed.control.store.replica import ReplicaRow, list_replicas
@@ -47,6 +49,11 @@ logger = logging.getLogger(__name__)
 EXPIRY_PASS_S = 30.0
 """Keys that expired leave the file this soon; gateways check expiry themselves."""
 PUBLISHED = ("ready", "draining")
+_WHY = {
+    "no_capacity": "no machine has room for a replica now",
+    "too_large": "a replica is larger than any machine here",
+    "model": "its model cannot be fetched",
+}
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +63,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     replicas: list[ReplicaRow]
     tenants: list[TenantRow]
     keys: list[KeyRow]
+    starts_s: dict[str, list[float]] = {}
+    """Measured cold starts of services with scaling."""
 
 
 def build_snapshot(facts: Facts, listen: ListenEntry, prices: PriceBook, create_engine: EngineFactory) -> Snapshot:
@@ -67,7 +76,11 @@ def build_snapshot(facts: Facts, listen: ListenEntry, prices: PriceBook, create_
         models = tuple(name for name in model_names(row.spec) if name not in taken)
         taken.update(models)
         replicas = [r for r in facts.replicas if r.service == row.name and r.state in PUBLISHED]
-        services.append(_service(row, models, replicas, prices, create_engine))
+        entry = _service(row, models, replicas, prices, create_engine)
+        if row.spec.scaling is not None:
+            mine = [r for r in facts.replicas if r.service == row.name]
+            entry = _held(entry, row, mine, facts.starts_s.get(row.name, []))
+        services.append(entry)
     return Snapshot(
         version=0,
         listen=listen,
@@ -176,11 +189,14 @@ class Publisher:
     def _read(self) -> Facts:
         store = self._state.store
         with store.read() as connection:
+            services = list_services(connection)
+            scaled = [row.name for row in services if row.spec.scaling is not None and row.spec.replicas.min == 0]
             return Facts(
-                services=list_services(connection),
+                services=services,
                 replicas=list_replicas(connection),
                 tenants=list_tenants(connection),
                 keys=[key for key in list_keys(connection) if key.is_live(store.clock())],
+                starts_s={name: last_starts_s(connection, name) for name in scaled},
             )
 
     def _clear_new_owners(self, account: Account, before: Snapshot | None, after: Snapshot) -> None:
@@ -208,6 +224,7 @@ class Publisher:
 
 def _owners(snapshot: Snapshot) -> dict[tuple[str, int], str]:
     owners = {("replica", r.slot): r.id for service in snapshot.services for r in service.replicas}
+    owners |= {("replica", s.slot): f"service:{s.name}" for s in snapshot.services if s.slot >= 0}
     owners |= {("limit", key.slot): f"key:{key.id}" for key in snapshot.keys}
     return owners | {("limit", tenant.slot): f"tenant:{tenant.name}" for tenant in snapshot.tenants}
 
@@ -228,11 +245,37 @@ def _service(
         max_queue=spec.routing.max_queue,
         max_wait_s=spec.routing.max_wait,
         created_at=int(row.created_at),
+        num_desired=row.num_desired,
         price=PriceEntry(
             input_pico=rates.input_pico, cached_input_pico=rates.cached_input_pico, output_pico=rates.output_pico
         ),
         replicas=tuple(sorted(entries, key=lambda entry: entry.slot)),
     )
+
+
+def _held(entry: ServiceEntry, row: ServiceRow, replicas: list[ReplicaRow], starts_s: list[float]) -> ServiceEntry:
+    """What gateways need of a service that load scales. While nobody answers for it requests may wait longer."""
+    there = any(not replica.draining for replica in entry.replicas)
+    return msgspec.structs.replace(
+        entry,
+        slot=-1 if row.slot is None else row.slot,
+        holds=True,
+        max_wait_s=entry.max_wait_s if there else hold_s(row.spec, starts_s),
+        note="" if there else _why_nobody(row, replicas),
+    )
+
+
+def _why_nobody(row: ServiceRow, replicas: list[ReplicaRow]) -> str:
+    """Why a service has no replica that answers, in words for clients: no names, no paths, no last words."""
+    for replica in replicas:
+        if replica.state in ("pending", "failed") and replica.reason:
+            return _WHY.get(
+                replica.reason,
+                "its engine does not start" if replica.state == "failed" else "it has to wait for a place",
+            )
+    if row.num_desired == 0 and row.pinned_at is not None:
+        return "it was set to 0 replicas by hand"
+    return "a replica is starting" if row.num_desired else ""
 
 
 def _replica(row: ReplicaRow, create: EngineFactory) -> ReplicaEntry | None:

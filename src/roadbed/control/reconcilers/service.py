@@ -28,6 +28,7 @@ from roadbed.control.reconcilers.actions import (
 from roadbed.control.reconcilers.ask import ask
 from roadbed.control.reconcilers.decide import DRAIN_MIN_S, decide
 from roadbed.control.reconcilers.transition import create_row, move, tell
+from roadbed.control.services.service import service_slot
 from roadbed.control.state import State
 from roadbed.control.store.event import append_event
 from roadbed.control.store.replica import (
@@ -38,11 +39,8 @@ from roadbed.control.store.replica import (
     update_replica,
 )
 from roadbed.control.store.service import ServiceRow, list_services
-from roadbed.control.store.slot import take_slot
-from roadbed.control.store.tables import replicas as replicas_table
 from roadbed.engine.base import Capacity, LaunchRequest
 from roadbed.errors import NotFoundError, RoadbedError
-from roadbed.gateway.account import MAX_REPLICAS
 from roadbed.runtime.base import ProcessStatus
 from roadbed.spec.service import LlamaCppEngine, OpenAIEngine
 
@@ -233,7 +231,7 @@ class ServiceReconciler:
     def _create(self, action: CreateReplica, service: ServiceRow) -> None:
         now = self._state.store.clock()
         with self._state.store.write() as connection:
-            slot = take_slot(connection, [replicas_table.c.slot], "replica", MAX_REPLICAS)
+            slot = service_slot(connection)
             row = create_row(action, service, slot, now)
             append_event(
                 connection, now, noun="replica", name=row.id, code="replica.created",

@@ -7,11 +7,16 @@ from sqlalchemy import Connection
 
 from roadbed.control.jobs import replica_job_id, shape_of
 from roadbed.control.pool import LivePool
+from roadbed.control.scaling import hold_s, target_of
 from roadbed.control.store import Store
-from roadbed.control.store.event import append_event
+from roadbed.control.store.event import append_event, last_starts_s
 from roadbed.control.store.replica import ReplicaRow, list_replicas
 from roadbed.control.store.service import ServiceRow, get_service, list_services, put_service
+from roadbed.control.store.slot import take_slot
+from roadbed.control.store.tables import replicas as replicas_table
+from roadbed.control.store.tables import services as services_table
 from roadbed.errors import ConflictError, NotFoundError, UsageError
+from roadbed.gateway.account import MAX_REPLICAS
 from roadbed.scheduler.base import Gang
 from roadbed.spec.service import OpenAIEngine, Service
 
@@ -54,7 +59,7 @@ def plan_service(connection: Connection, spec: Service, pool: LivePool) -> Plan:
     after = _shown(spec)
     if before is None or before.deleted_at is not None:
         effects = [f"starts {_replicas(spec.replicas.min)} of {spec.model}"]
-        effects += _fit(spec, spec.replicas.min, [], pool)
+        effects += _fit(spec, spec.replicas.min, [], pool) + _scaling(connection, spec)
         return Plan(kind="service", name=spec.name, change="create", fields=diff_fields({}, after), effects=effects)
     fields = diff_fields(_shown(before.spec), after)
     if not fields:
@@ -63,6 +68,8 @@ def plan_service(connection: Connection, spec: Service, pool: LivePool) -> Plan:
     num_desired = _clamp(before.num_desired, spec)
     if num_desired != before.num_desired:
         effects.append(f"scales from {before.num_desired} to {_replicas(num_desired)}")
+    if {change.field.partition(".")[0] for change in fields} & {"replicas", "scaling"}:
+        effects += _scaling(connection, spec)
     if _relaunches(before.spec, spec):
         effects.append(f"replaces {_replicas(num_desired)} one by one: {', '.join(_launch_changes(before.spec, spec))}")
         effects += _fit(spec, num_desired, list_replicas(connection, spec.name), pool)
@@ -87,6 +94,8 @@ def apply_service(store: Store, connection: Connection, spec: Service, actor: st
         num_desired=spec.replicas.min if before is None or fresh else _clamp(before.num_desired, spec),
         created_at=now if before is None or fresh else before.created_at,
         updated_at=now,
+        slot=_slot(connection, spec, before),
+        pinned_at=None if before is None or fresh or _unpins(before.spec, spec) else before.pinned_at,
     )
     changed = [] if before is None or fresh else [c.field for c in diff_fields(_shown(before.spec), _shown(spec))]
     append_event(
@@ -103,8 +112,14 @@ def apply_service(store: Store, connection: Connection, spec: Service, actor: st
     return row
 
 
+def service_slot(connection: Connection) -> int:
+    """A row of the account for what gateways hold for a service; replicas and services share these rows."""
+    return take_slot(connection, [replicas_table.c.slot, services_table.c.slot], "replica", MAX_REPLICAS)
+
+
 def scale_service(store: Store, name: str, num_desired: int, actor: str) -> ServiceRow:
-    """Sets how many replicas are wanted. Raises NotFoundError, UsageError outside the spec's range."""
+    """Sets how many replicas are wanted; with scaling, the number stands until `release_service` or an apply that
+    changes replicas or scaling. Raises NotFoundError, UsageError outside the spec's range."""
     with store.write() as connection:
         row = require_service(connection, name)
         allowed = row.spec.replicas
@@ -114,7 +129,8 @@ def scale_service(store: Store, name: str, num_desired: int, actor: str) -> Serv
                 hint=f"change replicas in its spec, then: roadbed apply -f {name}.yaml",
                 field="replicas",
             )
-        if num_desired == row.num_desired:
+        pins = row.spec.scaling is not None
+        if num_desired == row.num_desired and (not pins or row.pinned_at is not None):
             return row
         now = store.clock()
         append_event(
@@ -123,11 +139,34 @@ def scale_service(store: Store, name: str, num_desired: int, actor: str) -> Serv
             noun="service",
             name=name,
             code="service.scaled",
-            message=f"wants {_replicas(num_desired)}, before {row.num_desired}",
+            message=f"wants {_replicas(num_desired)}, before {row.num_desired}{': set by hand' if pins else ''}",
             actor=actor,
-            data={"before": row.num_desired, "after": num_desired},
+            data={"before": row.num_desired, "after": num_desired} | ({"reason": "pinned"} if pins else {}),
         )
-        row = msgspec.structs.replace(row, num_desired=num_desired, updated_at=now)
+        pinned_at = now if pins else None
+        row = msgspec.structs.replace(row, num_desired=num_desired, updated_at=now, pinned_at=pinned_at)
+        put_service(connection, row)
+        return row
+
+
+def release_service(store: Store, name: str, actor: str) -> ServiceRow:
+    """Lets load decide again. Raises NotFoundError, UsageError for a service without scaling."""
+    with store.write() as connection:
+        row = require_service(connection, name)
+        if row.spec.scaling is None:
+            raise UsageError(
+                f"service {name!r} has no scaling: nothing would decide its number",
+                hint=f"add scaling: {{}} to its spec, then: roadbed apply -f {name}.yaml",
+                field="replicas",
+            )
+        if row.pinned_at is None:
+            return row
+        now = store.clock()
+        append_event(
+            connection, now, noun="service", name=name, code="service.released",
+            message=f"load decides again, from {_replicas(row.num_desired)}", actor=actor,
+        )  # fmt: skip
+        row = msgspec.structs.replace(row, updated_at=now, pinned_at=None)
         put_service(connection, row)
         return row
 
@@ -138,7 +177,7 @@ def delete_service(store: Store, name: str, actor: str) -> ServiceRow:
         row = require_service(connection, name)
         now = store.clock()
         append_event(connection, now, noun="service", name=name, code="service.deleted", message="deleted", actor=actor)
-        row = msgspec.structs.replace(row, deleted_at=now, updated_at=now)
+        row = msgspec.structs.replace(row, deleted_at=now, updated_at=now, slot=None, pinned_at=None)
         put_service(connection, row)
         return row
 
@@ -183,6 +222,30 @@ def _relaunches(before: Service, after: Service) -> bool:
 
 def _launch_changes(before: Service, after: Service) -> list[str]:
     return [field for field in LAUNCH_FIELDS if getattr(before, field) != getattr(after, field)]
+
+
+def _unpins(before: Service, after: Service) -> bool:
+    return (before.replicas, before.scaling) != (after.replicas, after.scaling)
+
+
+def _slot(connection: Connection, spec: Service, before: ServiceRow | None) -> int | None:
+    if spec.scaling is None:
+        return None
+    return before.slot if before is not None and before.slot is not None else service_slot(connection)
+
+
+def _scaling(connection: Connection, spec: Service) -> list[str]:
+    """What load will do to it, in words."""
+    if spec.scaling is None:
+        return []
+    said = [
+        f"load decides: {spec.replicas.min} to {_replicas(spec.replicas.max)} ({spec.scaling.policy}), "
+        f"{target_of(spec, None):g} requests in flight are right for one"
+    ]
+    if spec.replicas.min == 0:
+        held_s = hold_s(spec, last_starts_s(connection, spec.name))
+        said.append(f"with no replica left, requests are held up to {held_s:g} s while one starts")
+    return said
 
 
 def _clamp(num_desired: int, spec: Service) -> int:

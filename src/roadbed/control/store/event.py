@@ -1,6 +1,7 @@
 """Why things are as they are: an append-only story of every noun, each entry naming what caused it."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -89,6 +90,18 @@ def list_events(
     query = query.order_by(events.c.seq.desc() if newest else events.c.seq.asc()).limit(limit)
     rows = [EventRow(**row._mapping) for row in connection.execute(query)]
     return rows[::-1] if newest else rows
+
+
+def last_starts_s(connection: Connection, service: str, num: int = 5) -> list[float]:
+    """Seconds the last `num` replicas of a service took from their start to their first answer, latest first."""
+    query = (
+        select(events.c.name, events.c.data)
+        .where(events.c.noun == "replica", events.c.code == "replica.ready")
+        .where(events.c.name.startswith(f"{service}-", autoescape=True))
+        .order_by(events.c.seq.desc())
+    )
+    found = (row.data["after_s"] for row in connection.execute(query) if row.name.rpartition("-")[0] == service)
+    return [float(after_s) for after_s in islice(found, num)]
 
 
 def clean(text: str) -> str:

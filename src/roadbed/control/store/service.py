@@ -10,7 +10,9 @@ from roadbed.spec.service import Service
 
 
 class ServiceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """`launch_generation`: the last generation that changed what a running engine depends on."""
+    """`launch_generation`: the last generation that changed what a running engine depends on. `slot`: the row of the
+    account where gateways count who waits for it, only with scaling. `pinned_at`: since when a number set by hand
+    stands against the autoscaler."""
 
     name: str
     spec: Service
@@ -20,6 +22,8 @@ class ServiceRow(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     updated_at: float
     deleted_at: float | None = None
+    slot: int | None = None
+    pinned_at: float | None = None
 
 
 def get_service(connection: Connection, name: str) -> ServiceRow | None:

@@ -41,6 +41,8 @@ services = Table(
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
     Column("deleted_at", Double),
+    Column("slot", Integer),
+    Column("pinned_at", Double),
 )
 
 replicas = Table(

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select
+from sqlalchemy import Connection, Integer, Row, Select, cast, delete, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from roadbed.control.store.event import clean
@@ -110,6 +110,18 @@ def list_samples(connection: Connection, since: float, limit: int = 20_000) -> l
     columns = [getattr(usage.c, name) for name in UsageSample.__struct_fields__]
     query = select(*columns).where(usage.c.at >= since).order_by(usage.c.at.desc()).limit(limit)
     return [UsageSample(**row._mapping) for row in connection.execute(query)][::-1]
+
+
+def busy_minutes(connection: Connection, service: str, since: float) -> dict[int, float]:
+    """Seconds of requests (in flight or waiting) by the Unix minute they ended in, at or after `since`."""
+    quotient = usage.c.at / 60.0
+    # PostgreSQL rounds a cast, SQLite cuts and may lack floor.
+    minute = cast(quotient if connection.dialect.name == "sqlite" else func.floor(quotient), Integer).label("minute")
+    query = select(minute, func.sum(usage.c.total_s).label("busy_s")).where(usage.c.service == service)
+    return {
+        int(row.minute): float(row.busy_s)
+        for row in connection.execute(query.where(usage.c.at >= since).group_by(minute))
+    }
 
 
 def list_cursors(connection: Connection) -> dict[str, Any]:
