@@ -2,7 +2,7 @@
 
     arrive ─▶ waiting ─▶ sent ─▶ answering ─▶ settled
        │         │         │ ╲       │
-       │         │         │  ╲ lost before the first byte: sent again elsewhere
+       │         │         │  ╲ lost before the first byte, or its replica is being stopped: sent again elsewhere
        └─────────┴─────────┴────────┴──▶ settled   (refused, shed, client gone, engine lost)
 
 An exchange is a callback object, not a task: it is the handler of its client connection and the sink of its upstream
@@ -33,6 +33,8 @@ MAX_UNARY_BYTES = 64 * 2**20
 log = logging.getLogger(__name__)
 _THOUSANDTHS = [f"{number:03d}" for number in range(1000)]
 _RETRIABLE = frozenset((502, 503, 504))
+_MOST_TRIES = 3
+"""Replicas a request may lose before nobody waits with it for another: it may be the reason."""
 
 
 class Exchange:
@@ -143,7 +145,7 @@ class Exchange:
     def _carry_out(self, decision: Decision) -> None:
         if self._queued_at:
             self.waited_s += monotonic() - self._queued_at
-            self._queued_at = 0.0
+            self._let_go()
         if decision.kind == "go":
             self.route = decision.reason
             self.predicted_s = decision.predicted_ttft_s
@@ -152,6 +154,19 @@ class Exchange:
             self._shed(decision)
         else:
             self._queued_at = monotonic()
+            self.plane.held_bytes += len(self.request.body)
+            if self.plane.held_bytes > self.plane.max_held_bytes:
+                message = "The model is busy and the gateway holds as much as it may."
+                retry_s = decision.predicted_ttft_s
+                self._refuse(
+                    ApiError(429, "model_overloaded", message, error_type="overloaded_error", retry_after_s=retry_s),
+                    "shed",
+                )
+
+    def _let_go(self) -> None:
+        """It waits no longer."""
+        self._queued_at = 0.0
+        self.plane.held_bytes -= len(self.request.body)
 
     def _send(self, replica: "Replica") -> None:
         self._replica = replica
@@ -181,6 +196,8 @@ class Exchange:
             "deadline": "The model is busy; the request waited as long as it may.",
             "no_replica": "No replica of the model could answer.",
         }.get(decision.reason, "The model is busy.")
+        if self.service.entry.note and decision.reason in ("no_replica", "deadline"):
+            message = f"No replica of the model could answer: {self.service.entry.note}."
         status, code = (503, "no_replica") if decision.reason == "no_replica" else (429, "model_overloaded")
         self.route = decision.reason
         error = ApiError(status, code, message, error_type="overloaded_error", retry_after_s=decision.retry_after_s)
@@ -299,9 +316,27 @@ class Exchange:
             self._refuse(error, "upstream_error")
 
     def _again(self) -> None:
-        """The replica failed before the client saw anything: elsewhere, if the router knows a place."""
+        """The replica failed before the client saw anything: elsewhere, if the router knows a place. Where load decides
+        how many replicas there are, the request waits for the next one as one that comes to none does."""
         self.plane.metrics.retries.add((self.service.name,))
-        self.decide(self.service.router.failed(self.request_id, monotonic()))
+        router, now = self.service.router, monotonic()
+        decision = router.failed(self.request_id, now)
+        waits = self.service.entry.holds and self.num_tries < _MOST_TRIES
+        if decision.reason == "no_replica" and decision.kind == "shed" and waits and self.features is not None:
+            decision = router.arrive(self.features, now)
+        self.decide(decision)
+
+    def leave(self) -> None:
+        """Its replica is being stopped: elsewhere, while the client has seen nothing and there is somebody else. One
+        that is just connecting finds out by itself."""
+        replica, upstream = self._replica, self.upstream
+        if self._settled or self._started or replica is None or upstream is None:
+            return
+        slot = replica.entry.slot
+        if any(not other.info.draining and other.slot != slot for other in self.service.router.replicas):
+            self.upstream = None
+            upstream.cancel()
+            self._again()
 
     def _engine_failed(self, message: str) -> None:
         error = ApiError(502, "engine_error", message)
@@ -373,6 +408,8 @@ class Exchange:
         if self._settled:
             return
         self._settled = True
+        if self._queued_at:
+            self._let_go()
         self.outcome = outcome
         self.status = status
         self._count(outcome, body)

@@ -67,6 +67,7 @@ FAMILIES: Final = (
     Family("roadbed_inflight_requests", "gauge", "Requests at a replica.", ("service", "replica")),
     Family("roadbed_queued_requests", "gauge", "Requests waiting in the gateway.", ("service",)),
     Family("roadbed_replicas_ready", "gauge", "Replicas that may receive requests.", ("service",)),
+    Family("roadbed_replicas_desired", "gauge", "Replicas wanted, by hand or by load.", ("service",)),
     Family("roadbed_ledger_open_requests", "gauge", "Requests begun and not yet settled."),
 )
 _BY_NAME: Final = {family.name: family for family in FAMILIES}
@@ -177,6 +178,7 @@ class Metrics:
         self.inflight = Counter()
         self.queued = Counter()
         self.replicas_ready = Counter()
+        self.replicas_desired = Counter()
         self.open_requests = Counter()
         self.ttft = Histogram(_SECONDS)
         self.ttft_predicted = Histogram(_SECONDS)
@@ -197,6 +199,7 @@ class Metrics:
             "roadbed_inflight_requests": self.inflight,
             "roadbed_queued_requests": self.queued,
             "roadbed_replicas_ready": self.replicas_ready,
+            "roadbed_replicas_desired": self.replicas_desired,
             "roadbed_ledger_open_requests": self.open_requests,
             "roadbed_ttft_seconds": self.ttft,
             "roadbed_ttft_predicted_seconds": self.ttft_predicted,

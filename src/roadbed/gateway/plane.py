@@ -26,7 +26,7 @@ from roadbed.gateway.openai import bodies
 from roadbed.gateway.openai.bodies import EndpointName, Parsed
 from roadbed.gateway.openai.errors import ApiError
 from roadbed.gateway.openai.schema import RAW_NONE
-from roadbed.gateway.snapshot import ListenEntry
+from roadbed.gateway.snapshot import ListenEntry, ServiceEntry, Snapshot
 from roadbed.gateway.tables import Service, Tables
 from roadbed.gateway.traffic import TrafficLog
 from roadbed.gateway.wire.server import Handler, Request, ServerConnection, WireLimits
@@ -49,6 +49,8 @@ _ENDPOINTS: Final[dict[bytes, EndpointName]] = {
     b"/v1/completions": "completions",
     b"/v1/embeddings": "embeddings",
 }
+MAX_HELD_BYTES: Final = 512 * 2**20
+"""Of request bodies that wait in one worker, whatever the queues allow."""
 _TIERS: Final = {"priority": 2, "flex": -2}
 
 
@@ -80,6 +82,8 @@ class Plane:
         )
         self.connections: set[ServerConnection] = set()
         self.draining = False
+        self.held_bytes = 0
+        self.max_held_bytes = MAX_HELD_BYTES
         self.account = account
         self.ledger = ledger
         self.traffic = traffic
@@ -135,8 +139,7 @@ class Plane:
         if caller.limited:
             self._reserve(caller, exchange, prompt_tokens + output_tokens)
         self._open(exchange)
-        if self.traffic.on:
-            exchange.features = features
+        exchange.features = features
         exchange.decide(router.arrive(features, monotonic()))
         return exchange
 
@@ -253,7 +256,7 @@ class Plane:
                 cost_pico=cost_pico,
             )  # fmt: skip
         self._measure(exchange, ttft_s, total_s, overhead_s)
-        if exchange.features is not None and prompt:
+        if self.traffic.on and exchange.features is not None and prompt:
             self._remember(exchange, exchange.features, wall - total_s, total_s)
         decisions = service.router.finish(
             request_id,
@@ -355,15 +358,35 @@ class Plane:
                     tokens, tokens_left, tokens_ns = view.tokens_per_minute, left, view.tokens_ahead_ns
         return _limit_lines(requests, requests_left, requests_ns, tokens, tokens_left, tokens_ns)
 
+    # ── what the control plane says ───────────────────────────────────────────────────────────────
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Swaps in a snapshot. Requests at a replica that is no longer in it go elsewhere while they can."""
+        before = {replica.id for entry in self._entries() for replica in entry.replicas}
+        self.tables.apply(snapshot, monotonic())
+        left = before - {replica.id for entry in self._entries() for replica in entry.replicas}
+        if left:
+            for exchange in [e for e in self.exchanges.values() if e.replica_id in left]:
+                exchange.leave()
+
+    def _entries(self) -> list[ServiceEntry]:
+        return [service.entry for service in self.tables.services.values()]
+
     # ── time ──────────────────────────────────────────────────────────────────────────────────────
 
     def tick(self) -> None:
-        """Every 50 ms, more often while requests wait: deadlines and capacity freed by other workers."""
+        """Every 50 ms, more often while requests wait: deadlines and capacity freed by other workers. Whoever scales a
+        service reads in the account how many wait for it."""
         now = monotonic()
         for service in self.tables.ticking():
             decisions = service.router.tick(now)
             if decisions:
                 self.carry_out(decisions)
+        for service in self.tables.services.values():
+            slot, num_waiting = service.entry.slot, service.router.num_waiting
+            if slot >= 0 and num_waiting != service.num_told:
+                self.account.write(slot, num_waiting, 0, 0, 0)
+                service.num_told = num_waiting
 
     def sweep(self) -> None:
         """Once a second: deadlines of connections, stalled engines, gauges, saved metrics."""
@@ -377,9 +400,12 @@ class Plane:
         metrics.inflight.clear()
         metrics.queued.clear()
         metrics.replicas_ready.clear()
+        metrics.replicas_desired.clear()
         for name, service in self.tables.services.items():
             metrics.queued[(name,)] = service.router.num_waiting
-            metrics.replicas_ready[(name,)] = sum(not r.info.draining for r in service.router.replicas)
+            if self.worker == 0:  # what workers save is added up, and all of them know the same replicas
+                metrics.replicas_ready[(name,)] = service.num_open
+                metrics.replicas_desired[(name,)] = service.entry.num_desired
             for replica in service.router.replicas:
                 metrics.inflight[name, replica.info.id] = replica.own_requests
         metrics.save(self.run_dir / f"metrics-{self.worker}.json")

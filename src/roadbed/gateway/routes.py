@@ -70,11 +70,10 @@ def _health(plane: "Plane", request: "Request", connection: "ServerConnection") 
 
 
 def _ready(plane: "Plane", request: "Request", connection: "ServerConnection") -> None:
-    ready = {
-        name: sum(not replica.info.draining for replica in service.router.replicas)
-        for name, service in plane.tables.services.items()
-    }
-    ok = not plane.draining and any(ready.values())
+    services = plane.tables.services
+    ready = {name: service.num_open for name, service in services.items()}
+    # A request for a service at zero is held and wakes it: that is an answer, too.
+    ok = not plane.draining and any(service.num_open or service.entry.holds for service in services.values())
     body = {"status": "ready" if ok else "not_ready", "replicas": ready, "snapshot": plane.tables.version}
     connection.respond(200 if ok else 503, _JSON, msgspec.json.encode(body))
 

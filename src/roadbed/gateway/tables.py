@@ -48,11 +48,14 @@ class Service:
 
     __slots__ = (
         "_metrics", "cached_pico", "canonical", "capabilities", "context_tokens", "entry", "input_pico", "name",
-        "output_pico", "priority", "replicas", "router", "slo_tpot_s", "slo_ttft_s", "tally",
+        "num_told", "output_pico", "priority", "replicas", "router", "slo_tpot_s", "slo_ttft_s", "tally",
     )  # fmt: skip
 
     def __init__(self, entry: ServiceEntry, router: RouterCore, metrics: Metrics) -> None:
         self._metrics = metrics
+        self.num_told = 0
+        """How many requests it holds, as the account was told."""
+        self.entry = entry
         self.configure(entry)
         self.name = entry.name
         self.router = router
@@ -62,6 +65,8 @@ class Service:
 
     def configure(self, entry: ServiceEntry) -> None:
         """Takes over a changed entry; prices are in pico-CNY per token."""
+        if entry.slot != self.entry.slot:
+            self.num_told = 0  # a row that is new to us is empty
         self.entry = entry
         self.tally: Tally = self._metrics.tally(entry.name, entry.policy)
         self.canonical = entry.models[0]
@@ -70,6 +75,11 @@ class Service:
         self.input_pico = entry.price.input_pico
         self.cached_pico = entry.price.cached_input_pico
         self.output_pico = entry.price.output_pico
+
+    @property
+    def num_open(self) -> int:
+        """Replicas that may receive requests."""
+        return sum(not replica.info.draining for replica in self.router.replicas)
 
 
 class Tables:

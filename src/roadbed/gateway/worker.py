@@ -83,7 +83,7 @@ class Worker:
             traffic=self.traffic,
         )
         self.plane.metrics.restore(metrics.load(home.run / f"metrics-{index}.json"))
-        self.plane.tables.apply(snapshot, time.monotonic())
+        self.plane.apply(snapshot)
         self._loop = loop
         self._file = SnapshotFile(home.snapshot)
         self._gossip = (
@@ -140,7 +140,7 @@ class Worker:
         now = time.monotonic()
         snapshot = self._file.changed()
         if snapshot is not None:
-            self.plane.tables.apply(snapshot, now)
+            self.plane.apply(snapshot)
             self.traffic.resize(snapshot.listen.traffic_log_bytes)
         self._read_reports()
         self.plane.tick()
