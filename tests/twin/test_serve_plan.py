@@ -1,9 +1,12 @@
+import msgspec
 import pytest
 
 from roadbed.errors import UsageError
 from roadbed.profiles.profile import load
 from roadbed.twin.serve import Settings
-from roadbed.twin.serve_plan import Asked, Run, base_of, limits_for, one, warnings
+from roadbed.twin.serve_fleet import Group, parse, written
+from roadbed.twin.serve_fleet_scale import Scaling
+from roadbed.twin.serve_plan import Asked, Question, Run, base_of, limits_for, one, smallest, warnings, what_ifs
 from roadbed.twin.serve_synthetic import Recipe, generate
 from roadbed.twin.serve_trace import Trace
 
@@ -65,3 +68,75 @@ def test_suffixes() -> None:
     assert base_of("round_robin+gate") == "round_robin"
     with pytest.raises(UsageError, match=r"\+shut"):
         base_of("roadbed+shut")
+
+
+SHARED = {"trace": generate(Recipe(rate=2, seconds=10)), "profiles": {"p": H200, "q": load("rtxpro6000-llama-3.1-8b")},
+          "asked": Asked(), "settings": Settings(slo_ttft_s=2.0)}  # fmt: skip
+
+
+def test_a_mixed_fleet_is_a_row_with_its_price() -> None:
+    fleet = parse("p:1@20,q:2@6")
+    found = one(SHARED, Run(policy="least_load", replicas=3, speedup=1.0, fleet=fleet))
+    assert (found.fleet, found.replicas, found.labels) == ("p:1,q:2", 3, ["p", "q", "q"])
+    assert found.kv_blocks == min(
+        limits_for(profile, SHARED["trace"], Asked()).kv_blocks for profile in (H200, SHARED["profiles"]["q"])
+    )
+    assert found.cny_per_hour == 32.0
+    assert found.autoscaler is None
+    assert found.gpu_hours is None
+
+
+def test_an_autoscaled_run_counts_devices() -> None:
+    scaling = Scaling(autoscaler="hpa", num_min=2, num_max=2)
+    found = one(
+        SHARED, Run(policy="least_load", replicas=9, speedup=1.0, profile="q", scaling=scaling, cost_per_hour=6.0)
+    )
+    assert (found.autoscaler, found.peak_replicas, found.replicas, found.scale_events) == ("hpa", 2, 2, 0)
+    assert found.gpu_hours == pytest.approx(2 * found.makespan_s / 3600)
+    assert found.cost_cny == pytest.approx(found.gpu_hours * 6.0)
+    assert found.cny_per_hour == pytest.approx(12.0)
+    two = one(
+        {**SHARED, "asked": Asked(tp=2)},
+        Run(policy="least_load", replicas=0, speedup=1.0, profile="q", scaling=scaling),
+    )
+    assert two.gpu_hours == pytest.approx(2 * 2 * two.makespan_s / 3600)
+    assert two.cost_cny is None
+
+
+def test_what_if_of_every_kind_of_fleet() -> None:
+    swap = Group(profile="q", num=1, cost_per_hour=6.0)
+    scaling = Scaling(autoscaler="hpa")
+    runs = [
+        Run(policy="a", replicas=2, speedup=2.0, profile="p"),
+        Run(policy="a", replicas=3, speedup=2.0, profile="p", samples=True),
+        Run(policy="a", replicas=3, speedup=1.0, profile="p"),
+        Run(policy="a", replicas=3, speedup=2.0, fleet=parse("p:1,q:2")),
+        Run(policy="a", replicas=0, speedup=2.0, profile="p", scaling=scaling),
+        Run(policy="a", replicas=5, speedup=2.0, profile="p", is_reference=True),
+    ]
+    found = what_ifs(runs, swap)
+    assert [(run.change, run.replicas, run.profile, written(run.fleet), run.scaling) for run in found] == [
+        ("+1 replica", 4, "p", "", None),
+        ("on q", 3, "q", "", None),
+        ("+1 p", 3, "", "p:2,q:2", None),
+        ("+1 q", 3, "", "p:1,q:3", None),
+        ("on q", 3, "q", "", None),
+        ("on q", 1, "q", "", scaling),
+    ]
+    assert not any(run.samples for run in found)
+    assert found[1].cost_per_hour == 6.0
+    assert [run.change for run in what_ifs(runs[:2], None)] == ["+1 replica"]
+
+
+def test_the_smallest_fleet_that_is_good_enough() -> None:
+    trace = generate(Recipe(rate=8, seconds=60, prompt=2000, output=100))
+    shared = {**SHARED, "trace": trace, "settings": Settings(slo_ttft_s=1.0, slo_itl_s=0.03)}
+    base = Run(policy="least_load", replicas=0, speedup=1.0, profile="q", samples=True)
+    shares = {num: one(shared, msgspec.structs.replace(base, replicas=num)).goodput_share for num in range(1, 9)}
+    wanted = ((shares[3], "three"), (shares[3] - 1e-9, "nearly"), (shares[8], "eight"), (1.5, "never"))
+    found = smallest(shared, Question(run=base, num_max=8, wanted=wanted))
+    expected = {share: min(num for num in shares if shares[num] >= share) for share, _ in wanted[:3]}
+    assert [row.replicas for row in found] == sorted(set(expected.values()))
+    assert found[0].change == "as good as three, nearly"
+    assert found[0].autoscaler == "fixed"
+    assert all(not row.samples for row in found)

@@ -1,3 +1,6 @@
+import hashlib
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,3 +89,37 @@ def test_a_swing_moves_the_rate() -> None:
 def test_a_time_too_short() -> None:
     with pytest.raises(UsageError, match="no request"):
         generate(Recipe(rate=1e-6, seconds=0.001))
+
+
+def test_a_recorded_day_sets_the_rate(tmp_path: Path) -> None:
+    day = tmp_path / "day.csv"
+    day.write_text("timestamp_anon,value\n" + "".join(f"{at},{1 if at < 50 else 3}\n" for at in range(101)))
+    trace = generate(Recipe(rate=10, seconds=200, shape=str(day)))
+    first = sum(1 for at_s in trace.arrival_s if at_s < 100)
+    assert len(trace) == pytest.approx(2000, rel=0.1)
+    assert (len(trace) - first) / first == pytest.approx(3, rel=0.2)
+    assert "shape of day.csv" in trace.notes[0]
+
+
+def test_lengths_of_a_trace_stay_together(tmp_path: Path) -> None:
+    given_trace = tmp_path / "t.csv"
+    given_trace.write_text("arrival_s,prompt_tokens,output_tokens\n0,100,7\n1,2000,3\n")
+    trace = generate(Recipe(rate=10, seconds=50, lengths=str(given_trace)))
+    assert set(zip(trace.prompt_tokens, trace.output_tokens, strict=True)) == {(100, 7), (2000, 3)}
+    assert "prompt=" not in trace.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("shape=", "names no file"), ("swing=0.5,shape=x.csv", "two days")]
+)  # fmt: skip
+def test_a_day_that_makes_no_sense(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        parse("synthetic:" + text)
+
+
+def test_streams_are_what_they_always_were() -> None:
+    trace = generate(Recipe(rate=5, seconds=20, turns=3, share=0.3, seed=4))
+    digest = hashlib.sha256(
+        repr((list(trace.arrival_s), list(trace.prompt_tokens), list(trace.output_tokens))).encode()
+    )
+    assert digest.hexdigest()[:16] == "55201c2005b31888"

@@ -63,6 +63,20 @@ class Ratio(click.FloatRange):
         return number
 
 
+class Numbers(click.ParamType[tuple[float, ...]]):
+    """`1,2,3.5` → finite numbers within a range, none twice."""
+
+    name = "numbers"
+
+    def __init__(self, least: float = 0.001, most: float = 10_000) -> None:
+        self._one_of = Ratio(least, most)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(dict.fromkeys(self._one_of.convert(part.strip(), param, ctx) for part in str(value).split(",")))
+
+
 def trace_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options of every command that replays a trace of jobs."""
     options = (

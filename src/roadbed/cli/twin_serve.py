@@ -4,32 +4,30 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
+from click.core import ParameterSource
 
 from roadbed.cli.base import Duration, dim, json_option, plural, print_json, print_table, talk
-from roadbed.cli.twin_base import FILE, Names, Ratio, Seeds, counted, write_report
-from roadbed.errors import UsageError
-from roadbed.profiles.profile import load
+from roadbed.cli.twin_base import FILE, Names, Numbers, Ratio, Seeds, counted, write_report
+from roadbed.cli.twin_serve_fleet import (
+    FLEET_OPTIONS,
+    dash,
+    doubts_of,
+    plain,
+    planned,
+    profiles_of,
+    references,
+    show_scaled,
+)
+from roadbed.profiles.profile import Profile
 from roadbed.router.policies import POLICIES, create
 from roadbed.twin.parallel import run_all
 from roadbed.twin.serve import Settings
 from roadbed.twin.serve_figures import Row
-from roadbed.twin.serve_plan import Asked, Run, base_of, one, warnings
+from roadbed.twin.serve_fleet import Group
+from roadbed.twin.serve_plan import Asked, base_of, one, warnings, what_ifs
 from roadbed.twin.serve_read import read_trace
 from roadbed.twin.serve_synthetic import PREFIX, generate, parse
 from roadbed.twin.serve_trace import Trace
-
-
-class Numbers(click.ParamType[tuple[float, ...]]):
-    """`1,2,3.5` → numbers above 0, none twice."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        if isinstance(value, tuple):
-            return value
-        one_of = Ratio(0.001, 10_000)
-        return tuple(dict.fromkeys(one_of.convert(part.strip(), param, ctx) for part in str(value).split(",")))
 
 
 class Slo(click.ParamType[dict[str, float]]):
@@ -53,7 +51,7 @@ class Slo(click.ParamType[dict[str, float]]):
 
 _OPTIONS = (
     click.option("--trace", required=True, help="Mooncake, Bailian, Azure, BurstGPT, ShareGPT, or synthetic:rate=5,…"),
-    click.option("--profile", required=True, help="Step-time profile: a shipped name, a file, or CHIP-MODEL[-DTYPE]."),
+    click.option("--profile", help="Step-time profile: a shipped name, a file, or CHIP-MODEL[-DTYPE]."),
     click.option("--replicas", type=Seeds(), default="4", show_default=True, help="Such as 4, or 2..6."),
     click.option("--router", "routers", type=Names(), default="roadbed,round_robin", show_default=True,
                  help="Policies; +gate puts one behind the gateway's admission, +open takes it away."),
@@ -74,7 +72,7 @@ _OPTIONS = (
     click.option("--max-wait", type=Duration(), default="30s", show_default=True, help="And for how long."),
     click.option("--retries", type=click.IntRange(0, 100), default=0, show_default=True,
                  help="Times a shed client comes back after its retry-after."),
-    click.option("--cost", type=Ratio(0, 1e6), default=0.0, help="CNY per replica and hour, for what-ifs."),
+    click.option("--cost", type=Ratio(0, 1e6), default=0.0, help="CNY per replica and hour."),
     click.option("--swap", help="What if the replicas were of this profile?"),
     click.option("--swap-cost", type=Ratio(0, 1e6), default=0.0, help="CNY per hour of one of those."),
     click.option("--workers", type=click.IntRange(0, 1024), default=0, help="Processes. Default: one per core."),
@@ -83,7 +81,7 @@ _OPTIONS = (
 
 
 def _options(command: Any) -> Any:
-    for option in reversed(_OPTIONS):
+    for option in reversed((*_OPTIONS, *FLEET_OPTIONS)):
         command = option(command)
     return command
 
@@ -91,57 +89,59 @@ def _options(command: Any) -> Any:
 @click.command("serve")
 @_options
 @json_option
-def command(
-    trace: str, profile: str, replicas: tuple[int, ...], routers: tuple[str, ...], speedup: tuple[float, ...],
-    slo: dict[str, float], as_json: bool, **given: Any,
-) -> None:  # fmt: skip
+def command(trace: str, as_json: bool, **given: Any) -> None:
     """Replay requests on modelled engines behind the router the gateway runs: latency, goodput, reuse, cost.
 
     \b
       roadbed twin serve --trace mooncake.jsonl --replicas 4 --profile h200-llama-3.1-8b-fp8 \\
         --router roadbed,round_robin --speedup 2 --slo ttft=2s,itl=25ms
       roadbed twin serve --trace synthetic:rate=8,turns=4 --profile l40s-qwen3-8b --replicas 2..4 --report serve.html
+      roadbed twin serve --trace azure.csv --fleet h200-llama-3.1-8b-fp8:2@20,rtxpro6000-llama-3.1-8b:3@6
+      roadbed twin serve --trace azure.csv --profile rtxpro6000-llama-3.1-8b --router roadbed \\
+        --autoscale roadbed,hpa,kpa,apa --min 0 --max 16 --target 12 --cold-start 90s
 
     Baselines are run as published: requests go to engines at once. `roadbed` also admits and orders what waits.
     """
-    for router in routers:
+    for router in given["routers"]:
         create(base_of(router))
-    if min(replicas) < 1:
-        raise UsageError("--replicas must be at least 1", field="replicas")
+    sized = click.get_current_context().get_parameter_source("replicas") is not ParameterSource.DEFAULT
+    runs = planned(given, sized)
     requests = _trace(trace, given)
-    profiles = {profile: load(profile)}
-    if given["swap"]:
-        profiles[given["swap"]] = load(given["swap"])
+    swap = Group(profile=given["swap"], num=1, cost_per_hour=given["swap_cost"]) if given["swap"] else None
+    profiles = profiles_of(given, runs)
     asked = Asked(
         kv_blocks=given["kv_blocks"] or 0, block_tokens=given["block_tokens"] or 0,
         max_batched_tokens=given["max_batched_tokens"], max_seqs=given["max_seqs"], tp=given["tp"] or 0,
     )  # fmt: skip
+    slo = given["slo"]
     settings = Settings(
         slo_ttft_s=slo.get("ttft"), slo_itl_s=slo.get("itl"), max_queue=given["max_queue"],
         max_wait_s=given["max_wait"], retries=given["retries"],
     )  # fmt: skip
-    for words in warnings(requests, profiles[profile], asked, settings):
+    used = {group.profile: profiles[group.profile] for run in runs for group in run.groups}
+    for words in dict.fromkeys(
+        words for profile in used.values() for words in warnings(requests, profile, asked, settings)
+    ):
         talk(words)
-    runs = [
-        Run(policy=router, replicas=count, speedup=pace, profile=profile, seed=given["seed"],
-            samples=given["report"] is not None)
-        for count in replicas for pace in speedup for router in routers
-    ]  # fmt: skip
-    extra = _what_ifs(runs, given["swap"], profile) if given["report"] is not None or given["swap"] else []
+    for words in doubts_of(runs, profiles, settings):
+        talk(words)
+    extra = what_ifs(runs, swap) if given["report"] is not None or swap else []
     shared = {"trace": requests, "profiles": profiles, "asked": asked, "settings": settings}
     with counted("twin serve") as told:
         rows = run_all(one, shared, [*runs, *extra], num_workers=given["workers"], told=told)
     main, others = rows[: len(runs)], rows[len(runs) :]
-    costs = {profile: given["cost"], **({given["swap"]: given["swap_cost"]} if given["swap"] else {})}
-    facts = _facts(requests, profiles[profile], asked, slo)
+    if given["autoscalers"] and given["fixed"]:
+        main += references(shared, runs, main, given["workers"])
+    facts = _facts(requests, used, asked, slo)
     if given["report"] is not None:
         from roadbed.twin.serve_report import report
 
-        write_report(given["report"], report(main, others, costs, facts))
+        write_report(given["report"], report(main, others, facts))
     if as_json:
-        print_json({"rows": [_plain(found) for found in main], "what_if": [_plain(found) for found in others]})
+        print_json({"rows": [plain(found) for found in main], "what_if": [plain(found) for found in others]})
         return
-    _show([*main, *others], profile, costs)
+    _show([*(row for row in main if row.autoscaler is None), *(row for row in others if row.autoscaler is None)])
+    show_scaled([row for row in (*main, *others) if row.autoscaler is not None])
     for fact in facts:
         talk(dim(fact))
 
@@ -154,56 +154,44 @@ def _trace(name: str, given: dict[str, Any]) -> Trace:
     return found.taken(given["requests"]) if given["requests"] else found
 
 
-def _what_ifs(runs: list[Run], swap: str | None, profile: str) -> list[Run]:
-    """One replica more, and the other chip, for every router at the highest load of the largest fleet."""
-    most, fastest = max(run.replicas for run in runs), max(run.speedup for run in runs)
-    top = [
-        msgspec.structs.replace(run, samples=False) for run in runs if (run.replicas, run.speedup) == (most, fastest)
-    ]
-    more = [msgspec.structs.replace(run, replicas=most + 1) for run in top]
-    return more + ([msgspec.structs.replace(run, profile=swap) for run in top] if swap and swap != profile else [])
-
-
-def _plain(found: Row) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(found)
-    del plain["samples"]
-    return plain
-
-
-def _facts(trace: Trace, profile: Any, asked: Asked, slo: dict[str, float]) -> list[str]:
+def _facts(trace: Trace, profiles: dict[str, Profile], asked: Asked, slo: dict[str, float]) -> list[str]:
     made = "made up, not recorded; " if trace.synthetic else ""
     lasts_s = trace.arrival_s[-1] if len(trace) else 0.0
     promised = ", ".join(f"{name} {limit:g} s" for name, limit in slo.items())
-    kind = "measured" if profile.measured else "guessed from data sheets"
+    engines = []
+    for profile in profiles.values():
+        kind = "measured" if profile.measured else "guessed from data sheets"
+        engines.append(
+            f"Engine: {profile.name} ({kind}; {profile.source}), tensor parallel {asked.tp or profile.tp},"
+            f" at most {asked.max_batched_tokens:,} tokens and {asked.max_seqs} sequences per iteration."
+        )
     return [
         f"{trace.name}: {made}{plural(len(trace), 'request')} over {lasts_s:.0f} s,"
         f" {sum(trace.prompt_tokens):,} prompt and {sum(trace.output_tokens):,} output tokens.",
-        f"Engine: {profile.name} ({kind}; {profile.source}), tensor parallel {asked.tp or profile.tp},"
-        f" at most {asked.max_batched_tokens:,} tokens and {asked.max_seqs} sequences per iteration.",
+        *engines,
         f"Good: {promised}. ITL is a request's mean. Routers known: {', '.join(POLICIES)}.",
     ]
 
 
-def _show(rows: list[Row], profile: str, costs: dict[str, float]) -> None:
+def _show(rows: list[Row]) -> None:
+    if not rows:
+        return
     headers = ["ROUTER", "REPLICAS", "SPEED", "TTFT MEAN", "P50", "P90", "P99", "ITL MEAN", "P99", "E2E", "GOOD",
                "TOK/S", "REUSE", "SHED"]  # fmt: skip
-    priced = any(costs.values())
+    priced = any(found.cny_per_hour is not None for found in rows)
     if priced:
         headers += ["CNY/H", "CNY/M TOK"]
     lines = []
     for found in rows:
         ttft, itl = found.ttft_s, found.itl_s
-        name = found.router if found.profile == profile else f"{found.router} on {found.profile}"
         line = [
-            name, str(found.replicas), f"{found.speedup:g}",
-            *(f"{value * 1e3:,.0f}" for value in (ttft.mean, ttft.p50, ttft.p90, ttft.p99)),
+            f"{found.router} {found.change}" if found.change else found.router, found.fleet or str(found.replicas),
+            f"{found.speedup:g}", *(f"{value * 1e3:,.0f}" for value in (ttft.mean, ttft.p50, ttft.p90, ttft.p99)),
             f"{itl.mean * 1e3:.1f}", f"{itl.p99 * 1e3:.1f}", f"{found.e2e_s.mean * 1e3:,.0f}",
             f"{found.goodput_share:.1%}", f"{found.output_tokens_per_s:,.0f}", f"{found.reuse:.1%}", str(found.shed),
         ]  # fmt: skip
         if priced:
-            hourly = costs.get(found.profile, 0.0) * found.replicas
-            million = hourly / 3600 / found.output_tokens_per_s * 1e6 if found.output_tokens_per_s else 0.0
-            line += [f"{hourly:,.0f}", f"{million:,.2f}"]
+            line += [dash(found.cny_per_hour, ",.0f"), dash(found.cny_per_million_tokens, ",.2f")]
         lines.append(line)
-    print_table(headers, lines, right=range(1, len(headers)))
+    print_table(headers, lines, right=range(2, len(headers)))
     talk(dim("times in milliseconds"))

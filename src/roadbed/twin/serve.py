@@ -7,6 +7,8 @@ Nothing here chooses: the class that decides is the one the gateway runs, fed wi
 byte, finish with the engine's own token counts, polled reports, cache evictions). Baselines are run as published, so
 the gateway holds nothing back for them; `roadbed` also admits and orders. `NAME+gate` puts any policy behind the
 gateway's admission, `NAME+open` takes it away.
+
+Replicas may differ, and with a `Scaling` they come and go: the autoscaler that runs live decides (`serve_fleet_scale`).
 """
 
 from collections.abc import Sequence
@@ -21,6 +23,7 @@ from roadbed.router.core import RouterCore
 from roadbed.twin.kernel import Handle, Kernel
 from roadbed.twin.serve_engine import Engine, Limits, Work
 from roadbed.twin.serve_figures import Outcomes, Sample
+from roadbed.twin.serve_fleet_scale import Scaler, Scaling
 from roadbed.twin.serve_trace import Trace
 
 _NUM_SAMPLES = 240
@@ -52,23 +55,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """One replica: its step times and how its engine was started."""
+    """One replica: its step times and how its engine was started. devices: it takes; cost_per_hour: CNY."""
 
     step: StepModel
     limits: Limits
+    devices: int = 1
+    cost_per_hour: float = 0.0
 
 
 class _Replica:
     """An engine, its place in the router, and the event at which its iterations end."""
 
-    __slots__ = ("engine", "handle", "id", "slot", "world")
+    __slots__ = ("blocks", "draining", "engine", "handle", "id", "slot", "world")
 
-    def __init__(self, world: "World", slot: int, engine: Engine) -> None:
+    def __init__(self, world: "World", slot: int, name: str, engine: Engine, blocks: "BlockMap") -> None:
         self.world = world
         self.slot = slot
-        self.id = f"r{slot}"
+        self.id = name
         self.engine = engine
+        self.blocks = blocks
         self.handle: Handle | None = None
+        self.draining = False
+
+    @property
+    def num_inside(self) -> int:
+        """Requests it has, begun or not."""
+        return self.engine.num_running + self.engine.num_waiting
 
     def submit(self, work: Work, now: float) -> None:
         end_s = self.engine.submit(work, now)
@@ -90,13 +102,20 @@ class _Replica:
         firsts, done = self.engine.end(now)
         self.world.deliver(self, firsts, done, now)
         self.begin(now)
+        if self.draining and not self.num_inside:
+            self.world.leave(self)
 
 
 class World:
     """One run of one policy over one trace; `run` once."""
 
-    def __init__(self, trace: Trace, servers: Sequence[Server], settings: Settings) -> None:
-        """Raises UsageError for a policy nobody knows, or block sizes that do not go together."""
+    def __init__(
+        self, trace: Trace, servers: Sequence[Server], settings: Settings, scaling: Scaling | None = None
+    ) -> None:
+        """With `scaling` the fleet is of servers[0] and begins with as many as that says. Raises UsageError for a
+        policy nobody knows, or block sizes that do not go together; ValueError for no servers."""
+        if not servers:
+            raise ValueError("a world without servers")
         name, _, mode = settings.policy.partition("+")
         gated = (mode or ("gate" if name in GATED else "open")) == "gate"
         self.trace = trace
@@ -107,18 +126,21 @@ class World:
             account=MemoryAccount().view(), policy=name, seed=settings.seed, max_queue=settings.max_queue,
             max_wait_s=settings.max_wait_s, admission=gated, block_bytes=(trace.block_tokens or 64) * _BYTES_PER_TOKEN,
         )  # fmt: skip
-        timers: dict[int, StepTimer] = {}
-        self._replicas = []
-        for slot, server in enumerate(servers):
-            timer = timers.setdefault(id(server.step), StepTimer(server.step))
-            engine = Engine(timer, server.limits, tells=settings.cache_news)
-            self._replicas.append(_Replica(self, slot, engine))
-        self._blocks = [BlockMap(trace.block_tokens, server.limits.block_tokens) for server in servers]
-        self.core.set_replicas([_info(replica) for replica in self._replicas], 0.0)
         self._next = 0
         self._num_over = 0
         self._tries: dict[int, int] = {}
         self._is_ticking = False
+        self._servers = list(servers)
+        self._timers: dict[int, StepTimer] = {}
+        self._largest_tokens = max(server.limits.kv_blocks * server.limits.block_tokens for server in servers)
+        self._replicas: list[_Replica] = []
+        """Those that are there, draining ones included."""
+        self._by_slot: dict[int, _Replica] = {}
+        self._num_made = 0
+        for slot, server in enumerate(servers if scaling is None else [servers[0]] * scaling.num_begin):
+            self._add(slot, server)
+        self._tell_replicas()
+        self._scaler = None if scaling is None else self._scaled(scaling)
 
     # --- running -----------------------------------------------------------------------------------------------------
 
@@ -127,12 +149,16 @@ class World:
         if len(self.trace):
             self.kernel.at(self.trace.arrival_s[0] / self.settings.speedup, self._arrival)
             self.kernel.at(0.0, self._poll, priority=5)
+            if self._scaler is not None:
+                self._scaler.begin()
             if self.settings.samples:
                 self.kernel.at(0.0, self._sample, priority=9)
         self.kernel.run()
         outcomes = self.outcomes
-        outcomes.num_preemptions = sum(replica.engine.num_preemptions for replica in self._replicas)
-        outcomes.busy_s = [replica.engine.busy_s for replica in self._replicas]
+        outcomes.num_preemptions += sum(replica.engine.num_preemptions for replica in self._replicas)
+        outcomes.busy_s += [replica.engine.busy_s for replica in self._replicas]
+        if self._scaler is not None:
+            outcomes.tally = self._scaler.tally
         return outcomes
 
     @property
@@ -150,7 +176,7 @@ class World:
         """A client asks the gateway, for the first time or again."""
         trace, now = self.trace, self.kernel.now
         prompt, output = trace.prompt_tokens[number], trace.output_tokens[number]
-        if not any(replica.engine.fits(prompt, output) for replica in self._replicas):
+        if prompt + output > self._largest_tokens:
             self._over_shed(number, "too_long")
             return
         features = Features(
@@ -175,12 +201,12 @@ class World:
 
     def _send(self, number: int, decision: Decision) -> None:
         trace, now = self.trace, self.kernel.now
-        replica = self._replicas[decision.slot]
+        replica = self._by_slot[decision.slot]
         prompt, output = trace.prompt_tokens[number], trace.output_tokens[number]
         if not replica.engine.fits(prompt, output):
             self._carry_out(self.core.failed(decision.request_id, now))
             return
-        blocks = self._blocks[decision.slot].to_engine(trace.blocks[number])
+        blocks = replica.blocks.to_engine(trace.blocks[number])
         self.outcomes.sent(number, decision)
         replica.submit(Work(number, prompt, output, blocks, trace.priority[number]), now)
         replica.begin(now)
@@ -193,7 +219,7 @@ class World:
             core.first_byte(str(work.number), now)
         for work in done:
             self.outcomes.over(work, self.trace.arrival_s[work.number] / self.settings.speedup)
-            self._num_over += 1
+            self._count_over()
             decisions = core.finish(
                 str(work.number), now, outcome_ok=True, prompt_tokens=work.prompt_tokens,
                 cached_tokens=max(0, work.cached_tokens), completion_tokens=work.output_tokens,
@@ -203,16 +229,68 @@ class World:
         self._tell_evicted(replica, now)
         self._watch_queue()
 
+    # --- replicas that come and go -----------------------------------------------------------------------------------
+
+    def _scaled(self, scaling: Scaling) -> Scaler:
+        core = self.core
+        return Scaler(
+            scaling, self.kernel, cost_per_hour=self._servers[0].cost_per_hour, grow=self._grow, shrink=self._shrink,
+            load=lambda: (core.num_live, core.num_waiting),
+        )  # fmt: skip
+
+    def _add(self, slot: int, server: Server) -> None:
+        timer = self._timers.setdefault(id(server.step), StepTimer(server.step))
+        engine = Engine(timer, server.limits, tells=self.settings.cache_news)
+        blocks = BlockMap(self.trace.block_tokens, server.limits.block_tokens)
+        replica = _Replica(self, slot, f"r{self._num_made}", engine, blocks)
+        self._num_made += 1
+        self._replicas.append(replica)
+        self._by_slot[slot] = replica
+
+    def _tell_replicas(self) -> None:
+        self.core.set_replicas([_info(replica) for replica in self._replicas], self.kernel.now)
+        self._watch_queue()
+
+    def _grow(self) -> None:
+        """Another replica is ready, in the lowest free slot."""
+        self._add(next(slot for slot in range(len(self._by_slot) + 1) if slot not in self._by_slot), self._servers[0])
+        self._tell_replicas()
+
+    def _shrink(self) -> None:
+        """The replica with the fewest requests takes no more; the youngest of equals, whose cache is worth least."""
+        staying = [replica for replica in self._replicas if not replica.draining]
+        leaving = min(reversed(staying), key=lambda replica: replica.num_inside)
+        leaving.draining = True
+        if leaving.num_inside:
+            self._tell_replicas()
+        else:
+            self.leave(leaving)
+
+    def leave(self, replica: _Replica) -> None:
+        """A draining replica has nothing left to do."""
+        self._replicas.remove(replica)
+        del self._by_slot[replica.slot]
+        self.outcomes.num_preemptions += replica.engine.num_preemptions
+        self.outcomes.busy_s.append(replica.engine.busy_s)
+        self._tell_replicas()
+        if self._scaler is not None:
+            self._scaler.left()
+
     # --- what goes on beside -----------------------------------------------------------------------------------------
 
     def _over_shed(self, number: int, reason: str) -> None:
         self.outcomes.shed(number, reason)
+        self._count_over()
+
+    def _count_over(self) -> None:
         self._num_over += 1
+        if self._scaler is not None and self._is_over:
+            self._scaler.close()
 
     def _tell_evicted(self, replica: _Replica, now: float) -> None:
         evicted = replica.engine.cache.evicted
         if evicted:
-            self.core.prefix_news(replica.slot, self._blocks[replica.slot].to_trace(evicted), now, removed=True)
+            self.core.prefix_news(replica.slot, replica.blocks.to_trace(evicted), now, removed=True)
             evicted.clear()
 
     def _watch_queue(self) -> None:
@@ -243,6 +321,7 @@ class World:
             Sample(
                 at_s=self.kernel.now, queued=self.core.num_waiting, running=[one.num_running for one in engines],
                 waiting=[one.num_waiting for one in engines], kv_usage=[one.cache.usage for one in engines],
+                arrived=self._next, starting=0 if self._scaler is None else self._scaler.num_starting,
             )
         )  # fmt: skip
         if not self._is_over:
@@ -297,5 +376,5 @@ def _info(replica: _Replica) -> ReplicaInfo:
     limits = replica.engine.limits
     return ReplicaInfo(
         id=replica.id, slot=replica.slot, max_concurrency=limits.max_seqs,
-        kv_tokens=limits.kv_blocks * limits.block_tokens,
+        kv_tokens=limits.kv_blocks * limits.block_tokens, draining=replica.draining,
     )  # fmt: skip

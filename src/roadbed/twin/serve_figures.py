@@ -8,7 +8,6 @@ requests that met every SLO over all that asked: who was shed missed.
 import math
 from array import array
 from collections import Counter
-from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from roadbed.router.base import Decision
 from roadbed.twin.serve_engine import Work
+from roadbed.twin.serve_fleet_scale import Tally
 
 Floats = NDArray[np.float64]
 
@@ -37,6 +37,10 @@ class Sample(msgspec.Struct, frozen=True):
     running: list[int]
     waiting: list[int]
     kv_usage: list[float]
+    arrived: int = 0
+    """Requests that came so far."""
+    starting: int = 0
+    """Replicas asked for and not ready."""
 
 
 class Row(msgspec.Struct, kw_only=True):
@@ -64,6 +68,27 @@ class Row(msgspec.Struct, kw_only=True):
     seed: int = 0
     samples: list[Sample] = []
     profile: str = ""
+    labels: list[str] = []
+    """Per replica of a mixed fleet, its profile."""
+    change: str = ""
+    """Of a what-if: what is different. Of a fixed fleet beside autoscaled ones: what it is as good as."""
+    base: str = ""
+    """Names what was run; what-ifs have the name of what they change."""
+    fleet: str | None = None
+    """A mixed fleet as it is written. This and what follows is None where it does not apply."""
+    cny_per_hour: float | None = None
+    cny_per_million_tokens: float | None = None
+    """Of output."""
+    autoscaler: str | None = None
+    """`fixed`: a fleet that never changed, as a reference."""
+    target: float | None = None
+    gpu_hours: float | None = None
+    cost_cny: float | None = None
+    scale_events: int | None = None
+    """Decisions to have more or fewer replicas."""
+    peak_replicas: int | None = None
+    mean_replicas: float | None = None
+    """Paid for: from the decision to start until gone."""
 
 
 class Outcomes:
@@ -71,7 +96,7 @@ class Outcomes:
 
     __slots__ = (
         "busy_s", "cached_tokens", "e2e_s", "end_s", "itl_s", "num_preemptions", "output_tokens", "predicted_s",
-        "prompt_tokens", "reasons", "samples", "slots", "ttft_s",
+        "prompt_tokens", "reasons", "samples", "slots", "tally", "ttft_s",
     )  # fmt: skip
 
     def __init__(self, num: int) -> None:
@@ -83,7 +108,10 @@ class Outcomes:
         self.reasons: Counter[str] = Counter()
         self.samples: list[Sample] = []
         self.num_preemptions = 0
-        self.busy_s: Sequence[float] = ()
+        self.busy_s: list[float] = []
+        """Per replica that was there."""
+        self.tally: Tally | None = None
+        """Of a fleet that changed."""
 
     def sent(self, number: int, decision: Decision) -> None:
         """The request went to a replica."""
@@ -127,16 +155,39 @@ def row(
     ends = np.frombuffer(outcomes.end_s, np.float64)[done]
     makespan_s = float(ends.max()) if len(ends) else 0.0
     prompts = sum(outcomes.prompt_tokens)
+    tally = outcomes.tally
+    replica_s = len(outcomes.busy_s) * makespan_s if tally is None else tally.replica_s
     return Row(
         router=router, replicas=replicas, speedup=speedup, kv_blocks=kv_blocks, ttft_s=spread(ttft[done]),
         itl_s=spread(itl[several]), e2e_s=spread(e2e[done]), goodput_share=float(met.mean()) if len(met) else 0.0,
         output_tokens_per_s=float(tokens.sum()) / makespan_s if makespan_s else 0.0,
         reuse=sum(outcomes.cached_tokens) / prompts if prompts else 0.0, shed=sum(outcomes.reasons.values()),
         wall_s=wall_s, requests=len(e2e), preemptions=outcomes.num_preemptions, makespan_s=makespan_s,
-        busy_share=sum(outcomes.busy_s) / (len(outcomes.busy_s) * makespan_s) if makespan_s else 0.0,
+        busy_share=sum(outcomes.busy_s) / replica_s if replica_s else 0.0,
         prediction_error=_prediction_error(outcomes, ttft, done), shed_reasons=dict(outcomes.reasons),
         samples=outcomes.samples,
     )  # fmt: skip
+
+
+def priced(row: Row, hourly_cny: float) -> None:
+    """Sets what it costs, from CNY per hour of the whole fleet; nothing where the price is unknown (0)."""
+    if hourly_cny > 0.0:
+        row.cny_per_hour = hourly_cny
+        row.cny_per_million_tokens = (
+            hourly_cny / (row.output_tokens_per_s * 3600) * 1e6 if row.output_tokens_per_s else 0.0
+        )
+
+
+def scaled(row: Row, tally: Tally, *, autoscaler: str, devices: int, cost_per_hour: float) -> None:
+    """Sets what a fleet that may change used. devices: of one replica, as is cost_per_hour (CNY, 0 = unknown)."""
+    row.autoscaler = autoscaler
+    row.gpu_hours = tally.replica_s * devices / 3600
+    row.scale_events = tally.num_up + tally.num_down
+    row.peak_replicas = tally.peak
+    row.mean_replicas = tally.replica_s / row.makespan_s if row.makespan_s else 0.0
+    if cost_per_hour > 0.0:
+        row.cost_cny = tally.replica_s * cost_per_hour / 3600
+        priced(row, row.mean_replicas * cost_per_hour)
 
 
 def spread(values: Floats) -> Spread:

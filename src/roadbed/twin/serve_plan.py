@@ -4,7 +4,7 @@ Kept apart from the command line so that benches and tests start runs the same w
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,21 +13,38 @@ from roadbed.errors import UsageError
 from roadbed.profiles.profile import Profile
 from roadbed.twin.serve import GATED, Server, Settings, World, idle_ttft_s
 from roadbed.twin.serve_engine import Limits
-from roadbed.twin.serve_figures import Row, row
+from roadbed.twin.serve_figures import Row, priced, row, scaled
+from roadbed.twin.serve_fleet import Fleet, Group, hourly, labels, num_replicas, one_more, written
+from roadbed.twin.serve_fleet_scale import Scaling, Tally
 from roadbed.twin.serve_trace import Trace
 
 DEFAULT_BLOCK_TOKENS = 16
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One point of a sweep. profile: key into the shared profiles."""
+    """One point of a sweep. profile: key into the shared profiles; fleet: several of those, instead of `replicas` of
+    one. cost_per_hour: CNY of one replica where no fleet is given. scaling: how the fleet may change, whatever
+    `replicas` says."""
 
     policy: str
     replicas: int
     speedup: float
-    profile: str
+    profile: str = ""
     seed: int = 0
     samples: bool = False
+    fleet: Fleet = ()
+    cost_per_hour: float = 0.0
+    scaling: Scaling | None = None
+    is_reference: bool = False
+    """A fixed fleet beside autoscaled ones: its row counts device-hours, too."""
+    change: str = ""
+    base: str = ""
+
+    @property
+    def groups(self) -> Fleet:
+        """What there is, one kind or several."""
+        num = self.replicas if self.scaling is None else 1
+        return self.fleet or (Group(profile=self.profile, num=num, cost_per_hour=self.cost_per_hour),)
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,24 +72,110 @@ def limits_for(profile: Profile, trace: Trace, asked: Asked) -> Limits:
     )  # fmt: skip
 
 
+def servers_for(groups: Fleet, profiles: Mapping[str, Profile], trace: Trace, asked: Asked) -> list[Server]:
+    """Replicas of a fleet, in the order it is written. UsageError as for `limits_for`, or a degree nobody measured."""
+    found = []
+    for group in groups:
+        profile = profiles[group.profile]
+        server = Server(
+            step=profile.variant(asked.tp).step, limits=limits_for(profile, trace, asked),
+            devices=asked.tp or profile.tp, cost_per_hour=group.cost_per_hour,
+        )  # fmt: skip
+        found += [server] * group.num
+    return found
+
+
 def one(shared: Mapping[str, Any], run: Run) -> Row:
     """Carries a run out. shared: trace, profiles by name, asked, settings."""
     trace: Trace = shared["trace"]
-    profile: Profile = shared["profiles"][run.profile]
-    asked: Asked = shared["asked"]
     settings: Settings = msgspec.structs.replace(
         shared["settings"], policy=run.policy, speedup=run.speedup, seed=run.seed, samples=run.samples
     )
-    limits = limits_for(profile, trace, asked)
-    server = Server(step=profile.variant(asked.tp).step, limits=limits)
+    servers = servers_for(run.groups, shared["profiles"], trace, shared["asked"])
     began = time.perf_counter()
-    outcomes = World(trace, [server] * run.replicas, settings).run()
+    outcomes = World(trace, servers, settings, run.scaling).run()
     found = row(
-        outcomes, router=run.policy, replicas=run.replicas, speedup=run.speedup, kv_blocks=limits.kv_blocks,
+        outcomes, router=run.policy, replicas=len(servers) if outcomes.tally is None else outcomes.tally.peak,
+        speedup=run.speedup, kv_blocks=min(server.limits.kv_blocks for server in servers),
         wall_s=time.perf_counter() - began, slo_ttft_s=settings.slo_ttft_s, slo_itl_s=settings.slo_itl_s,
     )  # fmt: skip
-    found.seed, found.profile = run.seed, run.profile
+    found.seed, found.profile, found.change, found.base = run.seed, run.profile, run.change, run.base
+    if run.fleet:
+        found.fleet, found.labels = written(run.fleet), labels(run.fleet)
+    _count_cost(found, run, servers, outcomes.tally)
     return found
+
+
+def _count_cost(found: Row, run: Run, servers: Sequence[Server], tally: Tally | None) -> None:
+    if tally is None:
+        priced(found, hourly(run.groups))
+        tally = Tally(replica_s=len(servers) * found.makespan_s, peak=len(servers)) if run.is_reference else None
+    if tally is not None:
+        name = "fixed" if run.scaling is None else run.scaling.autoscaler
+        scaled(found, tally, autoscaler=name, devices=servers[0].devices, cost_per_hour=servers[0].cost_per_hour)
+        found.target = None if run.scaling is None else run.scaling.target
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """The smallest fixed fleets of 1..num_max whose goodput is at least each of `wanted`: (share, for whom)."""
+
+    run: Run
+    num_max: int
+    wanted: tuple[tuple[float, str], ...]
+
+
+def smallest(shared: Mapping[str, Any], question: Question) -> list[Row]:
+    """Those fleets' rows, none twice, `change` naming for whom; missing where even the largest does not get there.
+
+    Halving takes it that more replicas never do worse; where the router's luck says otherwise it may be off by one.
+    """
+    rows: dict[int, Row] = {}
+    base = msgspec.structs.replace(question.run, fleet=(), scaling=None, is_reference=True, samples=False)
+
+    def share_of(num: int) -> float:
+        if num not in rows:
+            rows[num] = one(shared, msgspec.structs.replace(base, replicas=num))
+        return rows[num].goodput_share
+
+    answers: dict[int, list[str]] = {}
+    for share, whom in question.wanted:
+        low, high = 0, question.num_max
+        if share_of(high) < share:
+            continue
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if share_of(middle) >= share else (middle, high)
+        answers.setdefault(high, []).append(whom)
+    for num, names in answers.items():
+        rows[num].change = f"as good as {', '.join(names)}"
+    return [rows[num] for num in sorted(answers)]
+
+
+def what_ifs(runs: Sequence[Run], swap: Group | None) -> list[Run]:
+    """For every router at the highest load: one replica more (of each kind) for the largest fleet of one chip and for
+    each mixed one, and `swap`'s chip for these and for every autoscaled fleet."""
+    found: list[Run] = []
+    fastest = max((run.speedup for run in runs), default=0.0)
+    top = [run for run in runs if run.speedup == fastest and not run.is_reference]
+    most = max((run.replicas for run in top if not run.fleet and run.scaling is None), default=0)
+    for run in top:
+        if run.scaling is None and not run.fleet and run.replicas != most:
+            continue
+        base = msgspec.structs.replace(run, samples=False)
+        if run.fleet:
+            found += [msgspec.structs.replace(base, fleet=fleet, change=words) for words, fleet in one_more(run.fleet)]
+        elif run.scaling is None:
+            found.append(msgspec.structs.replace(base, replicas=run.replicas + 1, change="+1 replica"))
+        if swap is not None and [group.profile for group in run.groups] != [swap.profile]:
+            found.append(_swapped(base, swap))
+    return found
+
+
+def _swapped(run: Run, swap: Group) -> Run:
+    return msgspec.structs.replace(
+        run, fleet=(), replicas=num_replicas(run.groups), profile=swap.profile, cost_per_hour=swap.cost_per_hour,
+        change=f"on {swap.profile}",
+    )  # fmt: skip
 
 
 def warnings(trace: Trace, profile: Profile, asked: Asked, settings: Settings) -> list[str]:

@@ -1,44 +1,55 @@
 """The page of `roadbed twin serve`: curves over load by router, replicas over time, what a change is worth."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from roadbed.twin.page import figure, page, table
 from roadbed.twin.serve_figures import Row
+from roadbed.twin.serve_fleet_report import name_of, scaled_section
 from roadbed.twin.svg import Series, bar_chart, line_chart
 
+_MOST_SHOWN = 8
 _HEADERS = (
     "router", "replicas", "load ×", "TTFT mean ms", "p50", "p90", "p99", "ITL mean ms", "p99", "E2E mean ms", "good %",
     "output tok/s", "reuse %", "shed", "preempted", "busy %",
 )  # fmt: skip
 
 
-def report(rows: Sequence[Row], what_ifs: Sequence[Row], costs: Mapping[str, float], facts: Sequence[str]) -> str:
-    """HTML. what_ifs: the same routers with one replica more, or another profile; costs: CNY per replica-hour."""
-    routers = list(dict.fromkeys(row.router for row in rows))
-    body = ["<h2>Figures</h2>", table(_HEADERS, [_cells(row) for row in rows]), "<h2>Over load</h2><main>"]
-    for replicas in sorted({row.replicas for row in rows}):
-        mine = [row for row in rows if row.replicas == replicas]
-        body += _curves(routers, mine, replicas)
-    body.append("</main><h2>Over time</h2><main>")
-    for router in routers:
-        sampled = [row for row in rows if row.router == router and row.samples]
-        if sampled:
-            body += _timelines(max(sampled, key=lambda row: (row.speedup, -row.replicas)))
-    body.append("</main>")
+def report(rows: Sequence[Row], what_ifs: Sequence[Row], facts: Sequence[str]) -> str:
+    """HTML. what_ifs: the same routers with one replica more, or other chips. Rows know what they cost."""
+    fixed = [row for row in rows if row.autoscaler is None]
+    routers = list(dict.fromkeys(row.router for row in fixed))
+    body = ["<h2>Figures</h2>", table(_HEADERS, [_cells(row) for row in rows])]
+    if fixed:
+        body.append("<h2>Over load</h2><main>")
+        for fleet in dict.fromkeys(fleet_of(row) for row in sorted(fixed, key=lambda row: row.replicas)):
+            body += _curves(routers, [row for row in fixed if fleet_of(row) == fleet], fleet)
+        body.append("</main><h2>Over time</h2><main>")
+        for router in routers:
+            body += _busiest(router, fixed)
+        body.append("</main>")
+    body += scaled_section([row for row in rows if row.autoscaler is not None])
     if what_ifs:
-        body += ["<h2>What if</h2>", _what_if_table(rows, what_ifs, costs)]
+        body += ["<h2>What if</h2>", _what_if_table(rows, what_ifs)]
     return page("Requests in the twin", facts, "".join(body))
 
 
-def cost_of(row: Row, costs: Mapping[str, float]) -> tuple[float, float]:
-    """(CNY per hour, CNY per million output tokens) of a run."""
-    hourly = costs.get(row.profile, 0.0) * row.replicas
-    tokens = row.output_tokens_per_s * 3600
-    return hourly, hourly / tokens * 1e6 if tokens else 0.0
+def fleet_of(row: Row) -> str:
+    """`4 replicas`, or a mixed fleet as it is written."""
+    return row.fleet or f"{row.replicas} replicas"
 
 
-def _curves(routers: Sequence[str], rows: Sequence[Row], replicas: int) -> list[str]:
+def _busiest(router: str, rows: Sequence[Row]) -> list[str]:
+    """Timelines of a router at its highest load: the smallest fleet of one kind, and every mixed one."""
+    sampled = [row for row in rows if row.router == router and row.samples]
+    alike = [row for row in sampled if row.fleet is None]
+    chosen = [max(alike, key=lambda row: (row.speedup, -row.replicas))] if alike else []
+    for fleet in dict.fromkeys(row.fleet for row in sampled if row.fleet is not None):
+        chosen.append(max((row for row in sampled if row.fleet == fleet), key=lambda row: row.speedup))
+    return [part for row in chosen for part in _timelines(row)]
+
+
+def _curves(routers: Sequence[str], rows: Sequence[Row], fleet: str) -> list[str]:
     wanted: tuple[tuple[str, str, Callable[[Row], float]], ...] = (
         ("TTFT, mean", "s", lambda row: row.ttft_s.mean),
         ("TTFT, p99", "s", lambda row: row.ttft_s.p99),
@@ -50,22 +61,23 @@ def _curves(routers: Sequence[str], rows: Sequence[Row], replicas: int) -> list[
     for name, unit, value in wanted:
         if single:  # one load is no curve
             bars = [(row.router, value(row), math.nan) for row in rows]
-            found.append(figure(f"{name}, {replicas} replicas, load × {rows[0].speedup:g}", bar_chart(bars, unit)))
+            found.append(figure(f"{name}, {fleet}, load × {rows[0].speedup:g}", bar_chart(bars, unit)))
             continue
         series = [
             Series(router, sorted((row.speedup, value(row)) for row in rows if row.router == router))
             for router in routers
         ]
-        found.append(figure(f"{name}, {replicas} replicas", line_chart(series, "load ×", unit)))
+        found.append(figure(f"{name}, {fleet}", line_chart(series, "load ×", unit)))
     return found
 
 
 def _timelines(row: Row) -> list[str]:
     samples = row.samples
-    where = f"{row.router}, {row.replicas} replicas, load × {row.speedup:g}"
-    shown = range(min(row.replicas, 8))
-    kv = [Series(f"r{at}", [(one.at_s, one.kv_usage[at]) for one in samples]) for at in shown]
-    running = [Series(f"r{at}", [(one.at_s, float(one.running[at])) for one in samples]) for at in shown]
+    where = f"{row.router}, {fleet_of(row)}, load × {row.speedup:g}"
+    shown = _shown(row)
+    names = [f"r{at} {row.labels[at]}" if row.labels else f"r{at}" for at in range(row.replicas)]
+    kv = [Series(names[at], [(one.at_s, one.kv_usage[at]) for one in samples]) for at in shown]
+    running = [Series(names[at], [(one.at_s, float(one.running[at])) for one in samples]) for at in shown]
     queue = [
         Series("in the gateway", [(one.at_s, float(one.queued)) for one in samples]),
         Series("in engines", [(one.at_s, float(sum(one.waiting))) for one in samples]),
@@ -77,7 +89,17 @@ def _timelines(row: Row) -> list[str]:
     ]
 
 
-def _what_if_table(rows: Sequence[Row], what_ifs: Sequence[Row], costs: Mapping[str, float]) -> str:
+def _shown(row: Row) -> list[int]:
+    """At most eight replicas, of every kind some."""
+    if not row.labels:
+        return list(range(min(row.replicas, _MOST_SHOWN)))
+    kinds = list(dict.fromkeys(row.labels))
+    each = max(1, _MOST_SHOWN // len(kinds))
+    first = [[at for at, label in enumerate(row.labels) if label == kind][:each] for kind in kinds]
+    return sorted(at for group in first for at in group)[:_MOST_SHOWN]
+
+
+def _what_if_table(rows: Sequence[Row], what_ifs: Sequence[Row]) -> str:
     headers = (
         "router",
         "change",
@@ -88,33 +110,43 @@ def _what_if_table(rows: Sequence[Row], what_ifs: Sequence[Row], costs: Mapping[
         "CNY per million output tokens",
     )
     lines: list[list[str]] = []
+    seen: set[tuple[str, str]] = set()
     for other in what_ifs:
-        before = next(
-            row for row in sorted(rows, key=lambda row: -row.replicas)
-            if (row.router, row.speedup) == (other.router, other.speedup)
-        )  # fmt: skip
-        if not any(line[0] == other.router for line in lines):
+        before = _before(rows, other)
+        if (other.router, other.base) not in seen:
+            seen.add((other.router, other.base))
             lines.append(
-                [other.router, f"as it is: {before.replicas}, load × {before.speedup:g}", *_worth(before, costs)]
-            )
-        swapped = other.profile != before.profile
-        change = f"on {other.profile}" if swapped else f"+{other.replicas - before.replicas} replica"
-        lines.append([other.router, change, *_worth(other, costs)])
+                [other.router, f"as it is: {_is(before)}, load × {before.speedup:g}", *_worth(before)]
+            )  # fmt: skip
+        lines.append([other.router, other.change, *_worth(other)])
     return table(headers, lines)
 
 
-def _worth(row: Row, costs: Mapping[str, float]) -> list[str]:
-    hourly, million = cost_of(row, costs)
+def _before(rows: Sequence[Row], other: Row) -> Row:
+    """The row a what-if changes something of."""
+    return next(
+        row for row in rows if (row.router, row.speedup, row.base) == (other.router, other.speedup, other.base)
+    )  # fmt: skip
+
+
+def _is(row: Row) -> str:
+    if row.autoscaler is not None:
+        return name_of(row) if row.target is None else f"{name_of(row)} at {row.target:g}"
+    return row.fleet or str(row.replicas)
+
+
+def _worth(row: Row) -> list[str]:
+    hourly, million = row.cny_per_hour, row.cny_per_million_tokens
     return [
         f"{row.ttft_s.mean * 1e3:,.0f}", f"{row.goodput_share:.1%}", f"{row.output_tokens_per_s:,.0f}",
-        f"{hourly:,.2f}" if hourly else "–", f"{million:,.2f}" if hourly else "–",
+        "–" if hourly is None else f"{hourly:,.2f}", "–" if million is None else f"{million:,.2f}",
     ]  # fmt: skip
 
 
 def _cells(row: Row) -> list[str]:
     times = (row.ttft_s.mean, row.ttft_s.p50, row.ttft_s.p90, row.ttft_s.p99)
     return [
-        row.router, str(row.replicas), f"{row.speedup:g}", *(f"{value * 1e3:,.0f}" for value in times),
+        row.router, _is(row), f"{row.speedup:g}", *(f"{value * 1e3:,.0f}" for value in times),
         f"{row.itl_s.mean * 1e3:.1f}", f"{row.itl_s.p99 * 1e3:.1f}", f"{row.e2e_s.mean * 1e3:,.0f}",
         f"{row.goodput_share * 100:.1f}", f"{row.output_tokens_per_s:,.0f}", f"{row.reuse * 100:.1f}", str(row.shed),
         str(row.preemptions), f"{row.busy_share * 100:.0f}",
