@@ -28,7 +28,7 @@ MODULES = (
     "router.sessions", "router.policies.aibrix", "router.policies.base", "router.policies.dynamo",
     "router.policies.least_load", "router.policies.llmd", "router.policies.llumnix",
     "router.policies.production_stack", "router.policies.roadbed", "router.policies.round_robin",
-    "router.policies.smg", "router.policies.three_layer",
+    "router.policies.smg", "router.policies.three_layer", "router.split",
     "gateway.access", "gateway.account", "gateway.exchange", "gateway.metrics", "gateway.plane", "gateway.routes",
     "gateway.tables", "gateway.ledger.segment", "gateway.ledger.writer", "gateway.openai.bodies", "gateway.wire.http",
     "gateway.wire.server", "gateway.wire.upstream",

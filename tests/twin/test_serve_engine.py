@@ -326,3 +326,136 @@ def test_what_can_never_run_is_refused(work: Work) -> None:
 def test_a_budget_below_the_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="at least max_seqs"):
         Engine(StepTimer(MODEL), Limits(kv_blocks=10, block_tokens=4, max_batched_tokens=3, max_seqs=4))
+
+
+# --- computed elsewhere ----------------------------------------------------------------------------------------------
+
+ROOMIER = Limits(kv_blocks=2000, block_tokens=4, max_batched_tokens=64, max_seqs=32)
+Event = tuple[float, str, Work]
+
+
+def drive(events: list[Event], limits: Limits, *, step_by_step: bool = False) -> Engine:
+    """submit and join events in order of time; a joined request was reserved at its join, in no time."""
+    engine = Engine(StepTimer(MODEL), limits, step_by_step=step_by_step)
+    end_s: float | None = None
+    left = sorted(events, key=lambda event: event[0])
+    while left or end_s is not None:
+        if end_s is not None and (not left or end_s <= left[0][0]):
+            engine.end(end_s)
+            end_s = engine.begin(end_s)
+        else:
+            now, kind, work = left.pop(0)
+            if kind == "submit":
+                end_s = engine.submit(work, now)
+            else:
+                assert engine.reserve(work, now) >= 0
+                end_s = engine.join(work, now)
+            if end_s is None:
+                end_s = engine.begin(now)
+        running = [*engine._decoding.values(), *engine._filled, *([engine._filling] if engine._filling else [])]
+        assert len({work.adapter for work in running if work.adapter}) <= limits.max_adapters
+    return engine
+
+
+@settings(max_examples=60, deadline=None)
+@given(REQUESTS, st.lists(st.booleans(), min_size=25, max_size=25), st.booleans())
+def test_skipping_is_stepping_when_caches_come_from_elsewhere(
+    requests: list[Asked], joins: list[bool], had_first: bool
+) -> None:
+    results = []
+    for step_by_step in (False, True):
+        works = works_of(requests, 4)
+        events: list[Event] = []
+        for work, asked, joined in zip(works, requests, joins, strict=False):
+            if joined and had_first:
+                work.first_s = asked[0]
+                work.output_tokens += 1
+            events.append((asked[0], "join" if joined else "submit", work))
+        engine = drive(events, ROOMIER, step_by_step=step_by_step)
+        assert engine.cache.num_private == engine.num_coming == 0
+        assert not engine.cache.shared
+        results.append([(work.first_s, work.end_s) for work in works])
+    for ours, theirs in zip(*results, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-9)
+
+
+def test_a_kept_prompt_holds_its_blocks_until_it_is_let_go() -> None:
+    engine = Engine(StepTimer(MODEL), Limits(kv_blocks=10, block_tokens=4, max_batched_tokens=64, max_seqs=4))
+    first, second = Work(1, 22, 1, [1, 2, 3, 4, 5], keeps=True), Work(2, 22, 1, [6, 7, 8, 9, 10], keeps=True)
+    engine.submit(first, 0.0)
+    engine.submit(second, 0.0)
+    end_s = engine.begin(0.0)
+    assert end_s is not None
+    assert engine.end(end_s)[1] == [first]
+    assert engine.begin(end_s) is None, "no room for the second while the first is kept"
+    engine.let_go(first)
+    assert engine.cache.num_available == 10
+    assert engine.begin(end_s) is not None
+    with pytest.raises(ValueError, match="keeps"):
+        engine.submit(Work(3, 4, 2, keeps=True), 0.0)
+
+
+def test_a_kept_prompt_may_go_on_where_it_is() -> None:
+    engine = Engine(StepTimer(MODEL), Limits(kv_blocks=10, block_tokens=4, max_batched_tokens=64, max_seqs=4))
+    work = Work(1, 22, 1, [1, 2, 3, 4, 5], keeps=True)
+    engine.submit(work, 0.0)
+    now = engine.begin(0.0)
+    assert now is not None
+    engine.end(now)
+    assert engine.go_on(work, 5, now) is None
+    end_s = engine.begin(now)
+    assert end_s is not None
+    assert engine.end(end_s)[1] == [work]
+    assert work.end_s > work.first_s >= 0
+    assert engine.cache.num_available == 10
+
+
+def test_what_is_there_already_need_not_be_fetched_and_room_is_room() -> None:
+    engine = Engine(StepTimer(MODEL), Limits(kv_blocks=10, block_tokens=4, max_batched_tokens=64, max_seqs=2))
+    one, two, three = Work(1, 22, 5, [1, 2, 3, 4, 5]), Work(2, 22, 5, [1, 2, 3, 6, 7]), Work(3, 16, 5, [8, 9, 10, 11])
+    assert engine.reserve(one, 0.0) == 22
+    engine.join(one, 0.0)
+    assert engine.reserve(two, 0.0) == 22 - 12
+    assert engine.reserve(three, 0.0) == -1, "two run or come already"
+    assert engine.num_coming == 2
+
+
+# --- adapters --------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(REQUESTS, st.lists(st.sampled_from(["", "a", "b", "c", "d"]), min_size=25, max_size=25), st.integers(1, 3))
+def test_no_more_adapters_run_than_there_are_places_and_skipping_is_stepping(
+    requests: list[Asked], adapters: list[str], places: int
+) -> None:
+    limits = Limits(
+        kv_blocks=30, block_tokens=4, max_batched_tokens=32, max_seqs=6, max_adapters=places, adapter_load_s=0.03
+    )
+    results = []
+    for step_by_step in (False, True):
+        works = works_of(requests, 4)
+        for work, adapter in zip(works, adapters, strict=False):
+            work.adapter = adapter
+            work.blocks = [hash((block, adapter)) for block in work.blocks]
+        events = [(asked[0], "submit", work) for asked, work in zip(requests, works, strict=True)]
+        engine = drive(events, limits, step_by_step=step_by_step)
+        assert all(work.end_s >= 0 for work in works)
+        assert engine.adapters.num_busy == 0
+        results.append([(work.first_s, work.end_s) for work in works])
+    for ours, theirs in zip(*results, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-9)
+
+
+def test_loading_an_adapter_delays_everybody_once() -> None:
+    limits = Limits(kv_blocks=99, block_tokens=4, max_batched_tokens=64, max_seqs=8, adapter_load_s=2.0)
+    works = [Work(1, 4, 1, adapter="a"), Work(2, 4, 1), Work(3, 4, 1, adapter="a")]
+    drive([(0.0, "submit", works[0]), (0.0, "submit", works[1]), (5.0, "submit", works[2])], limits)
+    assert works[0].first_s > 2.0
+    assert works[2].first_s - 5.0 < 0.1, "still there"
+
+
+def test_who_finds_no_place_for_its_adapter_lets_others_pass() -> None:
+    limits = Limits(kv_blocks=99, block_tokens=4, max_batched_tokens=64, max_seqs=8, adapter_load_s=0.0)
+    works = [Work(1, 4, 50, adapter="a"), Work(2, 4, 5, adapter="b"), Work(3, 4, 5)]
+    drive([(0.001 * at, "submit", work) for at, work in enumerate(works)], limits)
+    assert works[2].end_s < works[0].end_s <= works[1].first_s

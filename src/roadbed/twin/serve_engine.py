@@ -20,9 +20,12 @@ from typing import Literal
 import msgspec
 
 from roadbed.profiles.model import StepTimer
+from roadbed.router.adapters import AdapterSet
 from roadbed.twin.serve_cache import KvCache
 
 _MOST_STEPS = 1 << 20
+_MOST_PASSED = 256
+"""Waiting requests looked at beyond those whose adapters find no place."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,23 +39,32 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     order: Literal["fcfs", "priority"] = "fcfs"
     reserve_prompts: bool = True
     """Admit only where the whole prompt has room. False: where its first chunk has."""
+    max_adapters: int = 1
+    """Adapters (LoRA) loaded at once."""
+    adapter_load_s: float = 0.5
+    """What loading one adds to the iteration that first uses it, for everybody in it."""
 
 
 class Work:
     """One request inside an engine. `blocks`: hashes of the prompt's full blocks of the engine's own size.
 
     first_s and end_s are set as they happen, −1 before; the token that ends the prompt is the first of output_tokens.
-    cached_tokens: found in the cache when it was first scheduled, −1 before.
+    cached_tokens: found in the cache when it was first scheduled, −1 before. keeps: its blocks stay after its last
+    token, the only one, until `Engine.let_go`, as somebody will fetch them.
     """
 
     __slots__ = (
-        "arrived_s", "began_tick", "blocks", "cached_tokens", "computed", "end_s", "first_s", "generated", "held",
-        "num_preempted", "number", "output_tokens", "priority", "prompt_tokens", "scheduled_s", "target",
+        "adapter", "arrived_s", "began_tick", "blocks", "cached_tokens", "computed", "end_s", "first_s", "generated",
+        "held", "keeps", "num_preempted", "number", "output_tokens", "priority", "prompt_tokens", "scheduled_s",
+        "target",
     )  # fmt: skip
 
     def __init__(
-        self, number: int, prompt_tokens: int, output_tokens: int, blocks: Sequence[int] = (), priority: int = 5
-    ) -> None:
+        self, number: int, prompt_tokens: int, output_tokens: int, blocks: Sequence[int] = (), priority: int = 5,
+        *, adapter: str = "", keeps: bool = False,
+    ) -> None:  # fmt: skip
+        self.adapter = adapter
+        self.keeps = keeps
         self.number = number
         self.prompt_tokens = prompt_tokens
         self.output_tokens = output_tokens
@@ -105,6 +117,16 @@ class Engine:
         self._began_s = 0.0
         self._planned = 0
         self._fixed_s = self._first_kv_s = self._more_kv_s = 0.0
+        self.adapters = AdapterSet(limits.max_adapters, limits.adapter_load_s)
+        self._num_loads = 0
+        """Adapters to be loaded with the next iteration."""
+        self.num_coming = 0
+        """Requests whose KV cache is on its way here, or has come during the iteration under way."""
+        self._joined: list[Work] = []
+        self._beginners: list[Work] = []
+        """Those of them that get their first token with the iteration under way."""
+        self._has_passed = False
+        """Some wait for a place for their adapter: whoever comes may pass them."""
 
     # --- from outside ----------------------------------------------------------------------------------------------
 
@@ -122,6 +144,20 @@ class Engine:
         """Whether iterations are under way."""
         return self._planned > 0
 
+    @property
+    def num_decoding(self) -> int:
+        return len(self._decoding)
+
+    @property
+    def kv_tokens(self) -> int:
+        """Cached tokens that an iteration of those decoding reads now."""
+        return self._base + len(self._decoding) * self.tick
+
+    @property
+    def has_place(self) -> bool:
+        """Whether one more may run, as far as `max_seqs` goes."""
+        return self.num_running + self.num_coming < self.limits.max_seqs
+
     def fits(self, prompt_tokens: int, output_tokens: int) -> bool:
         """Whether the cache could hold such a request at its longest, alone."""
         return -(-(prompt_tokens + output_tokens) // self.limits.block_tokens) <= self.limits.kv_blocks
@@ -133,19 +169,88 @@ class Engine:
         """
         if work.prompt_tokens < 1 or work.output_tokens < 1 or not self.fits(work.prompt_tokens, work.output_tokens):
             raise ValueError(f"request {work.number} can't run on this engine")
+        if work.keeps and work.output_tokens > 1:
+            raise ValueError(f"request {work.number} keeps its blocks and would decode, too")
         work.arrived_s = now
         by_priority = self.limits.order == "priority"
-        is_first = by_priority or not (self._waiting or self._resumed)
+        is_first = by_priority or self._has_passed or not (self._waiting or self._resumed)
         heapq.heappush(self._waiting, (work.priority if by_priority else 0, now, work.number, work))
-        if not self._planned:
-            return None
-        if self._planned > 1 and is_first and len(self._decoding) < self.limits.max_seqs:
+        if is_first and len(self._decoding) < self.limits.max_seqs:
+            return self.interrupt(now)
+        return self._end_s() if self._planned else None
+
+    def interrupt(self, now: float) -> float | None:
+        """Something changed: planned iterations that have not begun are planned anew. Returns when those under way
+        end, None when none are (call `begin`)."""
+        if self._planned > 1:
             self._cut(now)
-        return self._end_s()
+        return self._end_s() if self._planned else None
+
+    def let_go(self, work: Work) -> None:
+        """Frees what a request that `keeps` had left; then `interrupt` or `begin`, as others may have room now."""
+        self._free(work, work.target)
+
+    def reserve(self, work: Work, now: float) -> int:
+        """Room for a request whose prompt was computed elsewhere: tokens whose KV must be fetched, −1 = no room now.
+
+        Blocks that are here already are not fetched. Interrupts what is planned; `join` when all has come.
+        """
+        size, cache = self.limits.block_tokens, self.cache
+        if self._resumed or not self.has_place:
+            return -1
+        if work.adapter and not self.adapters.has_room(work.adapter):
+            return -1
+        matched = 0
+        if self.limits.prefix_caching and work.blocks:
+            matched = cache.match(work.blocks)
+        wanted = -(-work.prompt_tokens // size) - matched
+        room = cache.num_available - cache.num_idle_of(work.blocks, matched)
+        if wanted > room:
+            return -1
+        self.interrupt(now)
+        if self._planned > 1 and wanted > room - self._growth(self.tick + 2, self._planned - 1):
+            return -1
+        cache.take(work.blocks, matched)
+        cache.reserve(wanted)
+        cache.num_private += wanted
+        work.held = list(work.blocks[:matched])
+        work.computed = matched * size
+        self._use_adapter(work)
+        self.num_coming += 1
+        return work.prompt_tokens - work.computed
+
+    def go_on(self, work: Work, output_tokens: int, now: float) -> float | None:
+        """A request that `keeps` decodes here after all, in the blocks it has; a place must be free. As `join`."""
+        work.keeps = False
+        work.output_tokens = output_tokens
+        work.generated = int(work.first_s >= 0)
+        work.end_s = -1.0
+        self.num_coming += 1
+        self._joined.append(work)
+        return self.interrupt(now)
+
+    def join(self, work: Work, now: float) -> float | None:
+        """All of a reserved request's KV is here: it decodes from the next iteration on, which gives it its first token
+        unless it has had that (first_s). Returns when iterations under way end, None when none are (call `begin`)."""
+        cache = self.cache
+        if self.limits.prefix_caching:
+            for block in work.blocks[len(work.held) :]:
+                if cache.add(block):
+                    work.held.append(block)
+                    cache.num_private -= 1
+        work.scheduled_s, work.computed, work.generated = now, work.target, int(work.first_s >= 0)
+        self._joined.append(work)
+        return self.interrupt(now)
 
     def begin(self, now: float) -> float | None:
         """Plans the next iterations; returns when they end, None when there is nothing to do."""
         self._began_s = now
+        for work in self._joined:
+            self.num_coming -= 1
+            self._start_decoding(work)
+            if work.first_s < 0:
+                self._beginners.append(work)
+        self._joined.clear()
         tick, preempted_before = self.tick + 1, self.num_preemptions
         self._make_room(tick)
         chunks = self._fill(now, preempted_before)
@@ -161,6 +266,11 @@ class Engine:
             self._planned = self._num_alike() if self.num_preemptions == preempted_before else 1
         else:
             return None
+        if self._beginners:
+            self._planned = 1
+        if self._num_loads:
+            self._fixed_s += self._num_loads * self.adapters.load_s
+            self._planned, self._num_loads = 1, 0
         return self._end_s()
 
     def end(self, now: float) -> tuple[list[Work], list[Work]]:
@@ -172,7 +282,10 @@ class Engine:
             self.cache.reserve(num_blocks)
             self.cache.num_private += num_blocks
         self.tick += steps
-        firsts: list[Work] = []
+        firsts = [work for work in self._beginners if work.number in self._decoding]
+        for beginner in firsts:
+            beginner.first_s = now
+        self._beginners.clear()
         done: list[Work] = []
         ends = self._ends
         while ends and ends[0][0] <= self.tick:
@@ -267,9 +380,22 @@ class Engine:
                 return chunks
             budget -= new
             self._count(filling, new, chunks)
-        may_admit = self.num_preemptions == preempted_before
-        while may_admit and budget > 0 and self.num_running < self.limits.max_seqs and self.num_waiting:
+        if self.num_preemptions == preempted_before:
+            self._admit_waiting(now, budget, chunks)
+        return chunks
+
+    def _admit_waiting(self, now: float, budget: int, chunks: list[tuple[int, int]]) -> None:
+        """Those at the head of the queue, while budget, sequences and blocks last. Who finds every place for adapters
+        in use lets the others pass."""
+        passed: list[tuple[int, float, int, Work]] = []
+        most = self.limits.max_seqs - self.num_coming
+        while budget > 0 and self.num_running < most and self.num_waiting and len(passed) < _MOST_PASSED:
             work = self._resumed[0] if self._resumed else self._waiting[0][3]
+            if work.adapter and not self.adapters.has_room(work.adapter):
+                if self._resumed:
+                    break
+                passed.append(heapq.heappop(self._waiting))
+                continue
             new = self._admit(work, budget, now)
             if not new:
                 break
@@ -279,7 +405,9 @@ class Engine:
                 heapq.heappop(self._waiting)
             budget -= new
             self._count(work, new, chunks)
-        return chunks
+        self._has_passed = bool(passed)
+        for entry in passed:
+            heapq.heappush(self._waiting, entry)
 
     def _admit(self, work: Work, budget: int, now: float) -> int:
         """Takes what of its prompt is cached and room for a first chunk; returns the chunk's tokens, 0 = no room.
@@ -301,8 +429,13 @@ class Engine:
         if work.scheduled_s < 0:
             work.scheduled_s = now
             work.cached_tokens = work.computed
+        self._use_adapter(work)
         self._allocate(work, new)
         return new
+
+    def _use_adapter(self, work: Work) -> None:
+        if work.adapter and self.adapters.use(work.adapter):
+            self._num_loads += 1
 
     def _allocate(self, work: Work, new: int) -> bool:
         """Blocks for `new` tokens more; full prompt blocks among them can be found by others from now on."""
@@ -336,16 +469,20 @@ class Engine:
         is_first = work.first_s < 0
         if is_first:
             work.first_s = now
-        work.began_tick = self.tick
         if work.generated == work.output_tokens:
-            self._free(work, work.target)
+            if not work.keeps:
+                self._free(work, work.target)
             work.end_s = now
             return is_first
+        self._start_decoding(work)
+        return is_first
+
+    def _start_decoding(self, work: Work) -> None:
+        work.began_tick = self.tick
         self._decoding[work.number] = work
         self._base += work.target - self.tick
         self._grow[(self.tick + 1 - work.target) % self.limits.block_tokens] += 1
         heapq.heappush(self._ends, (self._end_tick(work), work.number))
-        return is_first
 
     def _end_tick(self, work: Work) -> int:
         return work.began_tick + work.output_tokens - work.generated
@@ -360,6 +497,8 @@ class Engine:
         self.cache.num_private -= -(-tokens // self.limits.block_tokens) - len(work.held)
         self.cache.release(work.held)
         work.held = []
+        if work.adapter:
+            self.adapters.release(work.adapter)
 
     def _victim(self) -> Work:
         """Who is preempted: whoever was admitted last; by priority, the least urgent of them."""
