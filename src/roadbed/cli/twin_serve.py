@@ -18,6 +18,7 @@ from roadbed.cli.twin_serve_fleet import (
     references,
     show_scaled,
 )
+from roadbed.cli.twin_serve_split import SPLIT_OPTIONS, divided, show_split
 from roadbed.profiles.profile import Profile
 from roadbed.router.policies import POLICIES, create
 from roadbed.twin.parallel import run_all
@@ -81,7 +82,7 @@ _OPTIONS = (
 
 
 def _options(command: Any) -> Any:
-    for option in reversed((*_OPTIONS, *FLEET_OPTIONS)):
+    for option in reversed((*_OPTIONS, *FLEET_OPTIONS, *SPLIT_OPTIONS)):
         command = option(command)
     return command
 
@@ -99,6 +100,8 @@ def command(trace: str, as_json: bool, **given: Any) -> None:
       roadbed twin serve --trace azure.csv --fleet h200-llama-3.1-8b-fp8:2@20,rtxpro6000-llama-3.1-8b:3@6
       roadbed twin serve --trace azure.csv --profile rtxpro6000-llama-3.1-8b --router roadbed \\
         --autoscale roadbed,hpa,kpa,apa --min 0 --max 16 --target 12 --cold-start 90s
+      roadbed twin serve --trace mooncake.jsonl --profile h200-llama-3.1-8b-fp8 --replicas 8 \\
+        --split colocated,6:2,adaptive --kv-link 50GB/s
 
     Baselines are run as published: requests go to engines at once. `roadbed` also admits and orders what waits.
     """
@@ -109,6 +112,7 @@ def command(trace: str, as_json: bool, **given: Any) -> None:
     requests = _trace(trace, given)
     swap = Group(profile=given["swap"], num=1, cost_per_hour=given["swap_cost"]) if given["swap"] else None
     profiles = profiles_of(given, runs)
+    runs = divided(given, runs, sized, profiles)
     asked = Asked(
         kv_blocks=given["kv_blocks"] or 0, block_tokens=given["block_tokens"] or 0,
         max_batched_tokens=given["max_batched_tokens"], max_seqs=given["max_seqs"], tp=given["tp"] or 0,
@@ -141,6 +145,7 @@ def command(trace: str, as_json: bool, **given: Any) -> None:
         print_json({"rows": [plain(found) for found in main], "what_if": [plain(found) for found in others]})
         return
     _show([*(row for row in main if row.autoscaler is None), *(row for row in others if row.autoscaler is None)])
+    show_split([row for row in main if row.split is not None])
     show_scaled([row for row in (*main, *others) if row.autoscaler is not None])
     for fact in facts:
         talk(dim(fact))
@@ -184,8 +189,9 @@ def _show(rows: list[Row]) -> None:
     lines = []
     for found in rows:
         ttft, itl = found.ttft_s, found.itl_s
+        name = " ".join(word for word in (found.router, found.split, found.change) if word)
         line = [
-            f"{found.router} {found.change}" if found.change else found.router, found.fleet or str(found.replicas),
+            name, found.fleet or str(found.replicas),
             f"{found.speedup:g}", *(f"{value * 1e3:,.0f}" for value in (ttft.mean, ttft.p50, ttft.p90, ttft.p99)),
             f"{itl.mean * 1e3:.1f}", f"{itl.p99 * 1e3:.1f}", f"{found.e2e_s.mean * 1e3:,.0f}",
             f"{found.goodput_share:.1%}", f"{found.output_tokens_per_s:,.0f}", f"{found.reuse:.1%}", str(found.shed),

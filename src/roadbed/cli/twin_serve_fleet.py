@@ -20,8 +20,8 @@ from roadbed.twin.serve_fleet_scale import Scaling
 from roadbed.twin.serve_plan import Question, Run, smallest
 
 _OPTIONAL = (
-    "fleet", "cny_per_hour", "cny_per_million_tokens", "autoscaler", "target", "gpu_hours", "cost_cny", "scale_events",
-    "peak_replicas", "mean_replicas",
+    "split", "role_changes", "kv_moved_bytes", "transfer_s", "fleet", "cny_per_hour", "cny_per_million_tokens",
+    "autoscaler", "target", "gpu_hours", "cost_cny", "scale_events", "peak_replicas", "mean_replicas",
 )  # fmt: skip
 
 FLEET_OPTIONS = (

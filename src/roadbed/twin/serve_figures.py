@@ -74,8 +74,14 @@ class Row(msgspec.Struct, kw_only=True):
     """Of a what-if: what is different. Of a fixed fleet beside autoscaled ones: what it is as good as."""
     base: str = ""
     """Names what was run; what-ifs have the name of what they change."""
+    split: str | None = None
+    """Prefill and decode servers, as asked for. This and what follows is None where it does not apply."""
+    role_changes: int | None = None
+    kv_moved_bytes: int | None = None
+    transfer_s: Spread | None = None
+    """KV caches under way, from the first byte to the last."""
     fleet: str | None = None
-    """A mixed fleet as it is written. This and what follows is None where it does not apply."""
+    """A mixed fleet as it is written."""
     cny_per_hour: float | None = None
     cny_per_million_tokens: float | None = None
     """Of output."""

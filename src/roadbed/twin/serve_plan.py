@@ -8,14 +8,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from roadbed.errors import UsageError
+from roadbed.profiles.model import StepTimer
 from roadbed.profiles.profile import Profile
 from roadbed.twin.serve import GATED, Server, Settings, World, idle_ttft_s
 from roadbed.twin.serve_engine import Limits
-from roadbed.twin.serve_figures import Row, priced, row, scaled
+from roadbed.twin.serve_figures import Row, priced, row, scaled, spread
 from roadbed.twin.serve_fleet import Fleet, Group, hourly, labels, num_replicas, one_more, written
 from roadbed.twin.serve_fleet_scale import Scaling, Tally
+from roadbed.twin.serve_split import Split, SplitWorld
 from roadbed.twin.serve_trace import Trace
 
 DEFAULT_BLOCK_TOKENS = 16
@@ -35,6 +38,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     fleet: Fleet = ()
     cost_per_hour: float = 0.0
     scaling: Scaling | None = None
+    split: Split | None = None
+    """Prefill and decode apart; None: every replica does both."""
     is_reference: bool = False
     """A fixed fleet beside autoscaled ones: its row counts device-hours, too."""
     change: str = ""
@@ -92,6 +97,8 @@ def one(shared: Mapping[str, Any], run: Run) -> Row:
         shared["settings"], policy=run.policy, speedup=run.speedup, seed=run.seed, samples=run.samples
     )
     servers = servers_for(run.groups, shared["profiles"], trace, shared["asked"])
+    if run.split is not None:
+        return divided(run, run.split, trace, servers, settings)
     began = time.perf_counter()
     outcomes = World(trace, servers, settings, run.scaling).run()
     found = row(
@@ -103,6 +110,23 @@ def one(shared: Mapping[str, Any], run: Run) -> Row:
     if run.fleet:
         found.fleet, found.labels = written(run.fleet), labels(run.fleet)
     _count_cost(found, run, servers, outcomes.tally)
+    return found
+
+
+def divided(run: Run, split: Split, trace: Trace, servers: Sequence[Server], settings: Settings) -> Row:
+    """A run with prefill and decode on servers of their own."""
+    step, limits = servers[0].step, servers[0].limits
+    began = time.perf_counter()
+    world = SplitWorld(trace, StepTimer(step), limits, len(servers), settings, split)
+    found = row(
+        world.run(), router=run.policy, replicas=len(servers), speedup=run.speedup, kv_blocks=limits.kv_blocks,
+        wall_s=time.perf_counter() - began, slo_ttft_s=settings.slo_ttft_s, slo_itl_s=settings.slo_itl_s,
+    )  # fmt: skip
+    found.seed, found.profile, found.change, found.base = run.seed, run.profile, run.change, run.base
+    found.split = split.written(len(servers))
+    found.role_changes, found.kv_moved_bytes = world.num_changes, world.links.moved_bytes
+    found.transfer_s = spread(np.array(world.links.seconds, np.float64))
+    _count_cost(found, run, servers, None)
     return found
 
 
@@ -156,7 +180,7 @@ def what_ifs(runs: Sequence[Run], swap: Group | None) -> list[Run]:
     each mixed one, and `swap`'s chip for these and for every autoscaled fleet."""
     found: list[Run] = []
     fastest = max((run.speedup for run in runs), default=0.0)
-    top = [run for run in runs if run.speedup == fastest and not run.is_reference]
+    top = [run for run in runs if run.speedup == fastest and not run.is_reference and run.split is None]
     most = max((run.replicas for run in top if not run.fleet and run.scaling is None), default=0)
     for run in top:
         if run.scaling is None and not run.fleet and run.replicas != most:

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from roadbed.twin.page import figure, page, table
 from roadbed.twin.serve_figures import Row
 from roadbed.twin.serve_fleet_report import name_of, scaled_section
@@ -17,6 +19,7 @@ _HEADERS = (
 
 def report(rows: Sequence[Row], what_ifs: Sequence[Row], facts: Sequence[str]) -> str:
     """HTML. what_ifs: the same routers with one replica more, or other chips. Rows know what they cost."""
+    rows = [msgspec.structs.replace(row, router=f"{row.router} {row.split}") if row.split else row for row in rows]
     fixed = [row for row in rows if row.autoscaler is None]
     routers = list(dict.fromkeys(row.router for row in fixed))
     body = ["<h2>Figures</h2>", table(_HEADERS, [_cells(row) for row in rows])]

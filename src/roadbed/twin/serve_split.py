@@ -27,7 +27,7 @@ from roadbed.router.split import Meter, Role, Server, Targets, create
 from roadbed.twin.kernel import Handle, Kernel
 from roadbed.twin.serve import GATED, BlockMap, Settings
 from roadbed.twin.serve_engine import Engine, Limits, Work
-from roadbed.twin.serve_figures import Outcomes
+from roadbed.twin.serve_figures import Outcomes, Sample
 from roadbed.twin.serve_split_links import Links
 from roadbed.twin.serve_trace import Trace
 
@@ -36,6 +36,7 @@ _LOOK_S = {"adaptive": 1.0, "llumnix": 0.1}
 _TTFT_S, _TPOT_S = 2.0, 0.05
 """Targets for decisions where none is promised."""
 _FEWEST = 2
+_NUM_SAMPLES = 240
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +53,10 @@ class Split(msgspec.Struct, frozen=True, kw_only=True):
     kv_bytes: int = 131_072
     role_change_s: float = 0.0
     first_token: Literal["decode", "prefill"] = "decode"
+
+    def written(self, num_servers: int) -> str:
+        """`2:6`, or the name of the policy that finds the ratio."""
+        return self.policy if self.policy != "static" else f"{self.num_prefill}:{num_servers - self.num_prefill}"
 
 
 class _Station:
@@ -175,6 +180,8 @@ class SplitWorld:
             self.kernel.at(self.trace.arrival_s[0] / self.settings.speedup, self._arrival)
             if self.split.policy in _LOOK_S:
                 self.kernel.after(_LOOK_S[self.split.policy], self._look, priority=6)
+            if self.settings.samples:
+                self.kernel.at(0.0, self._sample, priority=9)
         self.kernel.run()
         outcomes = self.outcomes
         outcomes.num_preemptions = sum(station.engine.num_preemptions for station in self._stations)
@@ -414,6 +421,19 @@ class SplitWorld:
         if evicted:
             self.core.prefix_news(station.slot, self._map.to_trace(evicted), now, removed=True)
             evicted.clear()
+
+    def _sample(self) -> None:
+        engines = self.engines
+        self.outcomes.samples.append(
+            Sample(
+                at_s=self.kernel.now, queued=self.core.num_waiting, running=[one.num_running for one in engines],
+                waiting=[one.num_waiting for one in engines], kv_usage=[one.cache.usage for one in engines],
+                arrived=self._next,
+            )
+        )  # fmt: skip
+        if not self.is_over:
+            lasts_s = self.trace.arrival_s[-1] / self.settings.speedup
+            self.kernel.after(max(lasts_s / _NUM_SAMPLES, 0.1), self._sample, priority=9)
 
     def _watch_queue(self) -> None:
         if self.core.num_waiting and not self._is_ticking:
