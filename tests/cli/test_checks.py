@@ -104,7 +104,7 @@ def test_a_platform_that_is_half_there(machine: Machine) -> None:
     )
     machine.platform = {
         "processes": [{"state": "exited", "labels": {"noun": "gateway"}}],
-        "services": [{"name": "chat", "num_ready": 0, "num_desired": 2}],
+        "services": [{"name": "chat", "num_ready": 0, "num_desired": 2, "num_needed": 2}],
     }
     found = {finding.check: finding for finding in checks.check_platform(machine)}
     assert found["gateway"].fix == "roadbed logs gateway-0"

@@ -10,8 +10,14 @@ from roadbed.cli.ps import service_state, show
 from tests.cli.conftest import Shell
 
 
-def service(*states: str, desired: int = 1, deleted_at: float | None = None) -> dict[str, Any]:
-    return {"replicas": [{"state": state} for state in states], "num_desired": desired, "deleted_at": deleted_at}
+def service(
+    *states: str, desired: int = 1, deleted_at: float | None = None, pinned: bool | None = None
+) -> dict[str, Any]:
+    """`pinned`: None = without scaling."""
+    return {
+        "replicas": [{"state": state} for state in states], "num_desired": desired, "deleted_at": deleted_at,
+        "scaling": None if pinned is None else {"pinned": pinned},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -22,6 +28,8 @@ def service(*states: str, desired: int = 1, deleted_at: float | None = None) -> 
         (service("ready", "starting", desired=2), "starting"),
         (service(), "pending"),
         (service(desired=0), "stopped"),
+        (service(desired=0, pinned=False), "asleep"),
+        (service(desired=0, pinned=True), "stopped"),
         (service("draining", deleted_at=1.0), "stopping"),
         (service("ready", "draining"), "ready"),
     ],

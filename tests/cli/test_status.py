@@ -15,7 +15,10 @@ from tests.cli.conftest import Shell
 def said(*services: tuple[str, int, int], gateways: int = 1, healthy: bool = False) -> dict[str, Any]:
     return {
         "healthy": healthy,
-        "services": [{"name": n, "num_ready": ready, "num_desired": wanted} for n, ready, wanted in services],
+        "services": [
+            {"name": n, "num_ready": ready, "num_desired": wanted, "num_needed": wanted}
+            for n, ready, wanted in services
+        ],
         "processes": [{"labels": {"noun": "gateway"}, "state": "running"}] * gateways,
     }
 

@@ -179,3 +179,17 @@ def test_the_home_is_the_environments_unless_given(tmp_path: Path, monkeypatch: 
         assert client.get("/?token=t", follow_redirects=False).status_code == 303
         assert client.get("/").status_code == 200, "no platform runs in that home, and the page says so"
         assert "no platform runs in" in client.get("/").text
+
+
+def test_a_service_asleep_says_what_wakes_it(platform: Platform, visitor: Visitor) -> None:
+    sleeper = {
+        "kind": "service", "name": "nap", "model": "smollm2-135m-instruct", "replicas": "0..2", "scaling": {},
+    }  # fmt: skip
+    platform.client().apply([sleeper])
+    until(lambda: b"asleep" in visitor.get("/").body)
+    page = visitor.get("/").body.decode()
+    assert "0..2, load decides (roadbed)" in page
+    assert "No replica wanted" not in page
+    platform.client().scale("nap", 0)
+    until(lambda: b"set to 0 by hand" in visitor.get("/").body)
+    assert b"No replica wanted" in visitor.get("/").body

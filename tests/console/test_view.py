@@ -20,7 +20,8 @@ def replica(name: str, state: str, **fields: Any) -> dict[str, Any]:
 def service(name: str, replicas: list[dict[str, Any]], num_desired: int = 1, **fields: Any) -> dict[str, Any]:
     spec = {"model": f"{name}-model", "aliases": [], "engine": {"kind": "llamacpp"}, **fields.pop("spec", {})}
     return {
-        "name": name, "spec": spec, "num_desired": num_desired, "deleted_at": None, "replicas": replicas, **fields
+        "name": name, "spec": spec, "num_desired": num_desired, "deleted_at": None, "replicas": replicas,
+        "scaling": None, **fields
     }  # fmt: skip
 
 
@@ -60,6 +61,36 @@ def test_a_service_sums_its_replicas() -> None:
     assert (shown.tokens_per_s, shown.replicas[0].tokens_per_s, shown.replicas[0].kv_usage) == (12.0, 12.0, 0.5)
     assert (page.tone, page.summary, page.in_flight, page.num_waiting) == ("good", "healthy", 3, 3)
     assert (page.cpu, page.memory, page.num_gateways) == ("1.5 / 2", "1.0 / 8.0", 1)
+
+
+def scaling(**fields: Any) -> dict[str, Any]:
+    said = {
+        "policy": "roadbed", "num_min": 0, "num_max": 4, "pinned": False, "num_waiting": 0, "decided_at": NOW - 3,
+        "why": "load: 7.5 in flight, 3 is right for one",
+    }  # fmt: skip
+    return said | fields
+
+
+def test_who_decides_the_number_and_why() -> None:
+    rows = [replica("chat-0", "ready")]
+    [shown] = page_view(reading([service("chat", rows, scaling=scaling(num_waiting=2))])).services
+    assert shown.scaling == "0..4, load decides (roadbed), 3 s ago: load: 7.5 in flight, 3 is right for one"
+    assert (shown.num_held, shown.asleep, shown.tone) == (2, False, "good")
+    undecided = scaling(decided_at=None, why="nothing decided yet")
+    [shown] = page_view(reading([service("chat", rows, scaling=undecided)])).services
+    assert shown.scaling == "0..4, load decides (roadbed): nothing decided yet"
+    [shown] = page_view(reading([service("chat", rows)])).services
+    assert (shown.scaling, shown.num_held) == ("", 0)
+
+
+def test_asleep_is_no_fault_and_may_be_asked() -> None:
+    now = reading([service("chat", [], num_desired=0, scaling=scaling())])
+    [shown] = page_view(now).services
+    assert (shown.asleep, shown.tone, models_of(now)) == (True, "idle", ["chat-model"])
+    by_hand = scaling(pinned=True, why="set to 0 by hand")
+    now = reading([service("chat", [], num_desired=0, scaling=by_hand)])
+    [shown] = page_view(now).services
+    assert (shown.asleep, shown.scaling, models_of(now)) == (False, "0..4, set to 0 by hand", [])
 
 
 def test_what_an_engine_has_not_said_is_not_zero() -> None:

@@ -112,7 +112,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], *, right:
 STATE_COLOURS = {
     "ready": "green", "ok": "green", "present": "green", "running": "green", "live": "green",
     "starting": "blue", "pulling": "blue", "draining": "blue", "stopping": "blue", "retrying": "blue",
-    "finished": "green", "queued": "yellow", "cordoned": "yellow",
+    "finished": "green", "asleep": "blue", "queued": "yellow", "cordoned": "yellow",
     "pending": "yellow", "waiting": "yellow", "warning": "yellow", "failed": "red", "missing": "red",
     "stopped": "bright_black", "exited": "bright_black", "absent": "bright_black", "revoked": "bright_black",
     "expired": "bright_black",

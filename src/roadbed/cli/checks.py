@@ -201,7 +201,7 @@ def check_platform(machine: Machine) -> Iterator[Finding]:
     yield Finding("gateway", "ok" if well else "failed", detail, "" if well else "roadbed logs gateway-0")
     for row in machine.platform["services"]:
         detail = f"{row['num_ready']} of {plural(row['num_desired'], 'replica')} ready"
-        well = row["num_ready"] >= row["num_desired"]
+        well = row["num_ready"] >= row["num_needed"]
         fix = "" if well else f"roadbed explain {row['name']}"
         yield Finding(f"service {row['name']}", "ok" if well else "warning", detail, fix)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from roadbed.cli.base import age, client, dim, json_option, print_json, state
+from roadbed.cli.base import age, client, dim, json_option, plural, print_json, state
 from roadbed.cli.follow import describe
 from roadbed.errors import NotFoundError
 
@@ -37,10 +37,23 @@ def command(name: str, num_events: int, as_json: bool) -> None:
         print_json(said)
         return
     click.echo(f"{click.style(said['service'], bold=True)} {said['summary']}")
+    if said["scaling"] is not None:
+        _show_scaling(said["scaling"], said["num_desired"])
     for row in said["replicas"]:
         click.echo(f"  {row['id']}  {state(row['state'])} for {age(row['since'])}: {row['why']}")
         click.echo(f"  {' ' * len(row['id'])}  next: {row['next']}{_when(row['next_at'])}")
     _show_events(said["events"])
+
+
+def _show_scaling(said: dict[str, Any], num_desired: int) -> None:
+    """Who decides the number, within what, and the last decision."""
+    when = "" if said["decided_at"] is None else f", {age(said['decided_at'])} ago"
+    span = f"{said['num_min']}..{said['num_max']}"
+    if said["num_affordable"] < said["num_max"]:
+        span += f", {said['num_affordable']} within the cost cap"
+    click.echo(f"  wants {num_desired} of {span} ({said['policy']}{when}): {said['why']}")
+    held = plural(said["num_waiting"], "request")
+    click.echo(f"  {held} held; a start takes {said['cold_start_s']:.1f} s")
 
 
 def _show_task(said: dict[str, Any], as_json: bool) -> None:

@@ -66,6 +66,7 @@ def look(control: "ControlClient", everything: bool = False) -> dict[str, Any]:
             "engine": row["spec"]["engine"]["kind"],
             "state": service_state(row),
             "num_desired": row["num_desired"],
+            "scaling": row["scaling"],
             "num_ready": sum(replica["state"] == "ready" for replica in row["replicas"]),
             "created_at": row["created_at"],
             **{name: of_service.get(row["name"], {}).get(name) for name in numbers},
@@ -96,7 +97,9 @@ def service_state(row: dict[str, Any]) -> str:
     num_ready = sum(replica["state"] == "ready" for replica in row["replicas"])
     if num_ready < row["num_desired"]:
         return "pending"
-    return "ready" if row["num_desired"] else "stopped"
+    if row["num_desired"]:
+        return "ready"
+    return "asleep" if row["scaling"] is not None and not row["scaling"]["pinned"] else "stopped"
 
 
 def show(facts: dict[str, Any]) -> None:
@@ -108,9 +111,14 @@ def show(facts: dict[str, Any]) -> None:
         mine = [replica for replica in facts["replicas"] if replica["service"] == service["name"]]
         ready = f"{service['num_ready']}/{service['num_desired']}"
         in_flight = sum(replica["in_flight"] or 0 for replica in mine)
+        note = service["model"]
+        if service["scaling"] is not None:
+            scaling = service["scaling"]
+            held = f", {scaling['num_waiting']} held" if scaling["num_waiting"] else ""
+            note += f" · {scaling['num_min']}..{scaling['num_max']}, {scaling['reason'] or 'undecided'}{held}"
         name = click.style(service["name"], bold=True)
         head = (name, service["engine"], state(service["state"]), ready, in_flight, _rate(service["tokens_per_s"]))
-        rows.append((*head, sum(r["restarts"] for r in mine), age(service["created_at"]), dim(service["model"])))
+        rows.append((*head, sum(r["restarts"] for r in mine), age(service["created_at"]), dim(note)))
         rows.extend(_replica(replica) for replica in mine)
     for process in facts.get("processes", ()):
         rows.append((process["name"], "", state(process["state"]), "", "", "", "", age(process["started_at"]), ""))

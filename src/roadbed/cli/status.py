@@ -58,7 +58,7 @@ def missing(said: dict[str, Any]) -> list[str]:
     gaps = [
         f"service {row['name']}: {row['num_ready']} of {plural(row['num_desired'], 'replica')} ready"
         for row in said["services"]
-        if row["num_ready"] < row["num_desired"]
+        if row["num_ready"] < row["num_needed"]
     ]
     workers = [row for row in said["processes"] if row["labels"].get("noun") == "gateway" and row["state"] == "running"]
     if not workers:
@@ -98,5 +98,18 @@ def _show(facts: dict[str, Any]) -> None:
     click.echo(f"node     {node['cpu_reserved']:g} of {node['cpu']:g} cores and {reserved} of {total} handed out\n")
     rows = [(row["name"], state(row["state"]), row["pid"], age(row["started_at"])) for row in facts["processes"]]
     print_table(("PROCESS", "STATE", "PID", "AGE"), rows, right=(2,))
+    scaled = [row for row in facts["services"] if row["scaling"] is not None]
+    if scaled:
+        click.echo("")
+        print_table(
+            ("SERVICE", "READY", "WANTS", "RANGE", "HELD", "BECAUSE"), [_scaled(row) for row in scaled], right=(1, 2, 4)
+        )
     if not facts["services"]:
         click.echo("\nnothing is served yet; try: roadbed apply -f service.yaml   (roadbed schema service)")
+
+
+def _scaled(row: dict[str, Any]) -> tuple[Any, ...]:
+    """A service whose number load decides."""
+    said = row["scaling"]
+    span = f"{said['num_min']}..{said['num_max']}"
+    return (row["name"], row["num_ready"], row["num_desired"], span, said["num_waiting"], said["why"])

@@ -70,6 +70,12 @@ class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
     num_desired: int
     tone: Tone
     deleting: bool
+    scaling: str
+    """Range, who decides, and the last decision; "" without autoscaling."""
+    num_held: int
+    """Requests the gateways hold for it."""
+    asleep: bool
+    """At zero because nobody asks; a request wakes it."""
     in_flight: int
     num_running: int
     num_waiting: int
@@ -158,11 +164,12 @@ def page_view(reading: Reading) -> PageView:
 
 
 def models_of(reading: Reading) -> list[str]:
-    """Names the chat box offers: of services with a ready replica, each once, in the order of services."""
+    """Names the chat box offers: of services with a ready replica, or that a request wakes; each name once."""
     names: dict[str, None] = {}
     for service in reading.services:
         ready = any(replica["state"] == "ready" for replica in service["replicas"])
-        if ready and service["deleted_at"] is None:
+        scaling = service["scaling"]
+        if (ready or (scaling is not None and not scaling["pinned"])) and service["deleted_at"] is None:
             names.update(dict.fromkeys([service["spec"]["model"], *service["spec"]["aliases"]]))
     return list(names)
 
@@ -194,14 +201,19 @@ def _service(service: dict[str, Any], live: dict[str, Any], speeds: dict[str, fl
     num_ready = sum(replica.state == "ready" for replica in replicas)
     num_desired = 0 if deleting else service["num_desired"]
     failing = any(replica.tone == "bad" for replica in replicas)
+    scaling = service["scaling"]
+    asleep = scaling is not None and not scaling["pinned"] and not num_desired and not deleting
     return ServiceView(
         name=service["name"],
         model=spec["model"],
         engine=spec["engine"]["kind"],
         num_ready=num_ready,
         num_desired=num_desired,
-        tone="good" if num_ready >= num_desired else "bad" if failing else "wait",
+        tone="idle" if asleep else "good" if num_ready >= num_desired else "bad" if failing else "wait",
         deleting=deleting,
+        scaling="" if scaling is None else _scaling(scaling, live["at"]),
+        num_held=0 if scaling is None else scaling["num_waiting"],
+        asleep=asleep,
         in_flight=sum(replica.in_flight for replica in replicas),
         num_running=sum(replica.num_running or 0 for replica in replicas),
         num_waiting=sum(replica.num_waiting or 0 for replica in replicas),
@@ -211,6 +223,15 @@ def _service(service: dict[str, Any], live: dict[str, Any], speeds: dict[str, fl
         restarts=sum(replica.restarts for replica in replicas),
         replicas=replicas,
     )
+
+
+def _scaling(scaling: dict[str, Any], now: float) -> str:
+    """`0..4, load decides (roadbed), 3 s ago: load: 7.5 in flight, 3 is right for one`"""
+    span = f"{scaling['num_min']}..{scaling['num_max']}"
+    if scaling["pinned"]:
+        return f"{span}, {scaling['why']}"
+    when = "" if scaling["decided_at"] is None else f", {duration(now - scaling['decided_at'])} ago"
+    return f"{span}, load decides ({scaling['policy']}){when}: {scaling['why']}"
 
 
 def _replica(replica: dict[str, Any], load: dict[str, Any] | None, speed: float | None, now: float) -> ReplicaView:

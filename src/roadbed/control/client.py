@@ -93,7 +93,8 @@ class ControlClient:
     def delete_service(self, name: str) -> dict[str, Any]:
         return self._call("DELETE", f"/services/{quote(name, safe='')}")
 
-    def scale(self, name: str, replicas: int) -> dict[str, Any]:
+    def scale(self, name: str, replicas: int | str) -> dict[str, Any]:
+        """`replicas`: a number, or "auto" to let load decide again."""
         return self._call("POST", f"/services/{quote(name, safe='')}/scale", {"replicas": replicas})
 
     def explain(self, name: str, *, events: int = 50) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from roadbed.errors import NotFoundError
 from roadbed.spec.quantity import IntRange
 from roadbed.spec.service import Resources, Service
 from tests.control.conftest import Clock
-from tests.control.harness import MACHINE, world_of
+from tests.control.harness import MACHINE, World, world_of
 from tests.control.store.test_usage import settled
 
 
@@ -36,7 +36,7 @@ def test_a_service_on_its_way_and_as_wished(store: Store, tmp_path: Path, clock:
             reconciler = ServiceReconciler(world.state)
             for _ in range(6):
                 await reconciler.one_pass()
-            told = explain_service(store, "chat")
+            told = explain_service(world.state, "chat")
             assert told.summary.startswith("on its way: 1 of 2 ready; chat-1: it has no place now")
             assert told.replicas[1].why.startswith(
                 "no_capacity: it has no place now: 1 node → 0 with 1 core and 1.0 GiB free"
@@ -49,7 +49,7 @@ def test_a_service_on_its_way_and_as_wished(store: Store, tmp_path: Path, clock:
             ]
             world.runtime.die("service-chat-0")
             await reconciler.one_pass()
-            failed = explain_service(store, "chat").replicas[0]
+            failed = explain_service(world.state, "chat").replicas[0]
             assert failed.next == "tried again"
             assert failed.next_at == clock.now + 0.5
             assert "last words" in failed.why
@@ -57,7 +57,7 @@ def test_a_service_on_its_way_and_as_wished(store: Store, tmp_path: Path, clock:
             clock.tick(1.0)
             for _ in range(6):
                 await reconciler.one_pass()
-            assert explain_service(store, "chat").summary == "as wished: 2 of 2 ready"
+            assert explain_service(world.state, "chat").summary == "as wished: 2 of 2 ready"
 
     asyncio.run(scenario())
 
@@ -71,17 +71,17 @@ def test_starting_pulling_and_too_large(store: Store, tmp_path: Path, clock: Clo
             reconciler = ServiceReconciler(world.state)
             for _ in range(3):
                 await reconciler.one_pass()
-            starting = explain_service(store, "chat").replicas[0]
+            starting = explain_service(world.state, "chat").replicas[0]
             assert (starting.state, starting.why) == ("starting", "its engine is loading")
             assert starting.next_at == clock.now + 300.0
-            assert explain_service(store, "big").replicas[0].next == "change its resources"
+            assert explain_service(world.state, "big").replicas[0].next == "change its resources"
 
     asyncio.run(scenario())
 
 
-def test_unknown_service(store: Store) -> None:
+def test_unknown_service(world: World) -> None:
     with pytest.raises(NotFoundError):
-        explain_service(store, "nope")
+        explain_service(world.state, "nope")
 
 
 def test_status_counts_what_is_held_and_who_is_missing(store: Store, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from roadbed import __version__
 from roadbed.control.api.common import StateDep, View, errors, require_admin
+from roadbed.control.api.services import ScalingView
 from roadbed.control.services.status import Live, PlatformStatus, live, platform_status
 
 API_LEVEL = 1
@@ -31,8 +32,11 @@ class ServiceStatusView(View):
     generation: int
     num_desired: int
     num_ready: int
+    num_needed: int
+    """How many must be ready for it to be well; where load decides, no more than the least."""
     num_replicas: int
     deleting: bool
+    scaling: ScalingView | None
 
 
 class ProcessView(View):
@@ -56,7 +60,7 @@ class NodeView(View):
 
 class StatusView(View):
     healthy: bool
-    """Every service has what it wants and every gateway worker runs."""
+    """Every service has what it needs and every gateway worker runs."""
     services: list[ServiceStatusView]
     processes: list[ProcessView]
     node: NodeView

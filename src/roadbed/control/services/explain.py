@@ -4,8 +4,9 @@ import msgspec
 from sqlalchemy import Connection
 
 from roadbed.control.reconcilers.decide import DRAIN_LIMIT_S, START_LIMIT_S
+from roadbed.control.services.scaling import ScalingStatus, scaling_status
 from roadbed.control.services.service import require_service
-from roadbed.control.store import Store
+from roadbed.control.state import State
 from roadbed.control.store.event import EventRow, list_events
 from roadbed.control.store.replica import ReplicaRow, list_replicas
 from roadbed.control.store.service import ServiceRow
@@ -29,14 +30,15 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     num_desired: int
     num_ready: int
+    scaling: ScalingStatus | None
     replicas: list[ReplicaStory]
     events: list[EventRow]
     """Oldest first: the service's and its replicas'."""
 
 
-def explain_service(store: Store, name: str, *, num_events: int = 50) -> Explanation:
+def explain_service(state: State, name: str, *, num_events: int = 50) -> Explanation:
     """Raises NotFoundError."""
-    with store.read() as connection:
+    with state.store.read() as connection:
         service = require_service(connection, name)
         replicas = list_replicas(connection, name)
         events = _events(connection, service, replicas, num_events)
@@ -47,6 +49,7 @@ def explain_service(store: Store, name: str, *, num_events: int = 50) -> Explana
         generation=service.generation,
         num_desired=service.num_desired,
         num_ready=num_ready,
+        scaling=scaling_status(state, service),
         replicas=[_story(row, service) for row in replicas],
         events=events,
     )
@@ -62,6 +65,8 @@ def _events(connection: Connection, service: ServiceRow, replicas: list[ReplicaR
 
 def _summary(service: ServiceRow, replicas: list[ReplicaRow], num_ready: int) -> str:
     wanted = service.num_desired
+    if not wanted and not replicas and service.spec.scaling is not None and service.pinned_at is None:
+        return "asleep: no replica until a request comes, which is held meanwhile"
     if num_ready >= wanted and all(row.state == "ready" for row in replicas):
         return f"as wished: {num_ready} of {wanted} ready"
     blocked = [row for row in replicas if row.state in ("pending", "failed") and row.message]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from roadbed.control.services.scaling import ScalingStatus, num_needed, scaling_status
 from roadbed.control.state import State
 from roadbed.control.store.replica import HOLDS_ROOM, ReplicaRow, list_replicas
 from roadbed.control.store.service import ServiceRow, list_services
@@ -15,14 +16,18 @@ WINDOW_S = 60.0
 
 
 class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """`num_needed`: how many must be ready for it to be well."""
+
     name: str
     model: str
     engine: str
     generation: int
     num_desired: int
     num_ready: int
+    num_needed: int
     num_replicas: int
     deleting: bool
+    scaling: ScalingStatus | None
 
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,18 +94,18 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def platform_status(state: State, processes: list[ProcessStatus]) -> PlatformStatus:
-    """`healthy`: every service has what it wants and every gateway worker runs."""
+    """`healthy`: every service has what it needs and every gateway worker runs."""
     with state.store.read() as connection:
         services = list_services(connection, deleted=True)
         replicas = list_replicas(connection)
     statuses = [
-        _service(row, [replica for replica in replicas if replica.service == row.name])
+        _service(state, row, [replica for replica in replicas if replica.service == row.name])
         for row in services
         if row.deleted_at is None or any(replica.service == row.name for replica in replicas)
     ]
     num_gateways = sum(p.labels.get("noun") == "gateway" and p.state == "running" for p in processes)
     held = [row for row in replicas if row.state in HOLDS_ROOM and not row.is_external]
-    wished = all(status.num_ready >= status.num_desired for status in statuses)
+    wished = all(status.num_ready >= status.num_needed for status in statuses)
     return PlatformStatus(
         healthy=wished and num_gateways >= state.config.gateway.workers,
         services=statuses,
@@ -147,7 +152,7 @@ def percentiles(values: Sequence[float]) -> Percentiles:
     return Percentiles(p50=p50, p90=p90, p99=p99)
 
 
-def _service(row: ServiceRow, replicas: list[ReplicaRow]) -> ServiceStatus:
+def _service(state: State, row: ServiceRow, replicas: list[ReplicaRow]) -> ServiceStatus:
     return ServiceStatus(
         name=row.name,
         model=row.spec.model,
@@ -155,8 +160,10 @@ def _service(row: ServiceRow, replicas: list[ReplicaRow]) -> ServiceStatus:
         generation=row.generation,
         num_desired=0 if row.deleted_at is not None else row.num_desired,
         num_ready=sum(replica.state == "ready" for replica in replicas),
+        num_needed=num_needed(row, replicas),
         num_replicas=len(replicas),
         deleting=row.deleted_at is not None,
+        scaling=scaling_status(state, row),
     )
 
 
