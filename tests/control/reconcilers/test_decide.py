@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from roadbed.control.placement import Node
-from roadbed.control.reconcilers.actions import Fail, Start, Wait
+from roadbed.control.reconcilers.actions import Drain, Fail, Start, Stop, Wait
 from roadbed.control.reconcilers.decide import BACKOFF_MAX_S, DRAIN_LIMIT_S, START_LIMIT_S, backoff_s
 from roadbed.spec.quantity import IntRange
 from roadbed.spec.service import OpenAIEngine, Resources, Routing, Service, VllmEngine
@@ -252,6 +252,23 @@ def test_no_capacity_is_said_once_with_numbers_and_heals_when_there_is(machine: 
     machine.node = Node(cpu=2.0, memory_bytes=8 * 2**30)
     machine.settle()
     assert machine.states("chat") == ["ready", "ready"]
+
+
+def test_a_smaller_wish_gives_up_the_least_useful(machine: FakeMachine) -> None:
+    machine.apply(with_changes(CHAT, replicas="1..4"))
+    machine.services["chat"] = msgspec.structs.replace(machine.services["chat"], num_desired=3)
+    machine.settle()
+    machine.services["chat"] = msgspec.structs.replace(machine.services["chat"], num_desired=4)
+    machine.step()
+    starting = {row.id for row in machine.rows.values() if row.state != "ready"}
+    assert len(starting) == 1
+    machine.in_flight = {"chat-0": 1, "chat-1": 0, "chat-2": 5}
+    machine.services["chat"] = msgspec.structs.replace(machine.services["chat"], num_desired=2)
+    actions = machine.step()
+    assert {action.replica for action in actions if isinstance(action, Drain)} == {"chat-1"}
+    assert {action.replica for action in actions if isinstance(action, Stop)} == starting
+    machine.settle()
+    assert {row.id for row in machine.rows.values()} == {"chat-0", "chat-2"}
 
 
 def test_priority_goes_first_when_room_is_short() -> None:

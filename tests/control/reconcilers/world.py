@@ -63,6 +63,7 @@ class FakeMachine:
     hung: set[str] = field(default_factory=set)
     busy: set[str] = field(default_factory=set)
     known: set[str] = field(default_factory=set)
+    in_flight: dict[str, int] = field(default_factory=dict)
     codes: list[str] = field(default_factory=list)
     num_ports: int = 20_000
     _pool: tuple[Node, LivePool] | None = None
@@ -91,6 +92,7 @@ class FakeMachine:
             idle=frozenset(row.id for row in rows if row.state == "draining" and row.id not in self.busy),
             hung=frozenset(self.hung),
             known=frozenset(self.known),
+            in_flight=dict(self.in_flight),
         )
 
     def model(self, name: str) -> ModelFact:

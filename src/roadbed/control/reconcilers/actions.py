@@ -43,6 +43,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     """Ready replicas that failed too many health checks in a row."""
     known: frozenset[str] = frozenset()
     """Ready replicas this control process has seen ready or adopted."""
+    in_flight: dict[str, int] = {}
+    """Requests at each replica now."""
     granted: dict[str, Placement] = {}
     """Pending replicas the scheduler has found a place for."""
     waits: dict[str, tuple[str, str]] = {}

@@ -43,6 +43,8 @@ DRAIN_MIN_S = 0.5
 DRAIN_LIMIT_S = 30.0
 STOP_AGAIN_S = 5.0
 """A stop that left the process running this long was lost; say it again."""
+_USE = {"ready": 0, "starting": 1, "pulling": 2, "pending": 3}
+"""How far a replica is from being of use; failed ones are last."""
 
 
 def decide(world: World, now: float) -> list[Action]:
@@ -193,26 +195,27 @@ def _size(world: World, service: ServiceRow, moved: set[str]) -> Iterator[Action
     current = [row for row in live if row.generation >= service.launch_generation]
     old = [row for row in live if row.generation < service.launch_generation]
     why = "service deleted" if service.deleted_at is not None else "scaled down"
-    excess = sorted(current, key=_keep_first)[num_wanted:]
+    excess = sorted(current, key=lambda row: _keep_first(world, row))[num_wanted:]
     yield from _remove(excess, moved, why)
     current = [row for row in current if row not in excess]
     num_new = num_wanted - len(current)
     if old:
         num_ready = sum(row.state == "ready" and row.id not in moved for row in current)
-        old_ready = sorted((row for row in old if row.state == "ready" and row.id not in moved), key=_keep_first)
+        waiting = (row for row in old if row.state == "ready" and row.id not in moved)
+        old_ready = sorted(waiting, key=lambda row: _keep_first(world, row))
         num_spare = num_ready + len(old_ready) - num_wanted
         if num_spare <= 0 and _must_make_room(world, rows, current, old_ready, num_spare):
             num_spare = 1
-        leaving = [row for row in old if row.state != "ready"] + sorted(old_ready, key=_keep_first)[::-1][
-            : max(0, num_spare)
-        ]
+        leaving = [row for row in old if row.state != "ready"] + old_ready[::-1][: max(0, num_spare)]
         yield from _remove(leaving, moved, "replaced by a newer spec")
         num_new = min(num_new, num_wanted + 1 - len(current) - len(old_ready) + max(0, num_spare))
     yield from _create(service, rows, current, num_new)
 
 
-def _keep_first(row: ReplicaRow) -> tuple[bool, int]:
-    return (row.state != "ready", row.idx)
+def _keep_first(world: World, row: ReplicaRow) -> tuple[int, int, int]:
+    """Most useful first: nearest to ready, then with the most requests (whose loss would cost most and whose end takes
+    longest), then the oldest place."""
+    return (_USE.get(row.state, len(_USE)), -world.in_flight.get(row.id, 0), row.idx)
 
 
 def _must_make_room(

@@ -104,6 +104,7 @@ class ServiceReconciler:
             idle=frozenset(idle),
             hung=frozenset(state.hung),
             known=frozenset(self._known),
+            in_flight={} if state.account is None else {r.id: state.account.totals(r.slot).in_flight for r in rows},
         )
 
     def _read_store(self) -> tuple[list[ServiceRow], list[ReplicaRow]]:
