@@ -1,8 +1,10 @@
+import math
+
 import pytest
 
 from roadbed.router.base import ReplicaReport
 from roadbed.router.estimate import ReplicaModel
-from roadbed.router.replica import Replica, run_ahead
+from roadbed.router.replica import FRESH_TOKENS, Replica, run_ahead
 from tests.router.requests import info
 
 
@@ -78,13 +80,28 @@ def test_a_backlog_shrinks_with_time_but_never_to_nothing() -> None:
 def test_ready_is_one_prompt_ahead_or_a_moment_of_them() -> None:
     replica = Replica(info(0), 0)
     replica.model.prefill_s = 0.001
-    for _ in range(2):
-        assert replica.is_ready(0.0)
-        replica.charge(100, 0, 0, 1)
-        replica.num_unanswered += 1
     assert replica.is_ready(0.0)
-    replica.charge(100, 0, 0, 1)
+    for _ in range(2):
+        assert replica.is_ready(0.0), "50 ms of prompts are no reason to wait"
+        replica.charge(50, 0, 0, 1)
+        replica.num_unanswered += 1
     assert not replica.is_ready(0.0)
+    replica.num_unanswered = 0
+    assert replica.is_ready(0.0), "one is always sent to follow"
+
+
+def test_fresh_streams_are_those_about_to_begin_and_those_that_just_have() -> None:
+    replica = Replica(info(0), 0)
+    replica.model.step_s, replica.model.step_crowd_s = 0.01, 0.0
+    assert replica.num_fresh(5.0) == 0.0
+    replica.num_unanswered = 2
+    replica.begin_stream(10.0)
+    replica.begin_stream(10.0)
+    assert replica.num_fresh(10.0) == 4.0
+    lasts_s = 0.01 * FRESH_TOKENS
+    assert replica.num_fresh(10.0 + lasts_s) == pytest.approx(2 + 2 / math.e)
+    assert replica.num_fresh(10.0 + 20 * lasts_s) == 2.0
+    assert replica.num_fresh(9.0) == 4.0, "a clock that steps back revives nobody"
 
 
 def test_costs_follow_the_service_by_a_factor_and_return_when_it_is_not_heard_of() -> None:

@@ -76,6 +76,7 @@ def answered(live: Live, replica: Replica, before: Live | None, now: float) -> N
         live.service_from = max(live.dispatched_at, replica.first_at)
         replica.first_at, replica.first_id = now, live.waiting.features.request_id
     replica.progress_at = now
+    replica.begin_stream(now)
     live.computed = replica.computed + live.prefill
 
 

@@ -4,6 +4,7 @@
 before every decision. They are plain attributes because a decision reads them once per replica.
 """
 
+import math
 from collections.abc import Sequence
 
 from roadbed.router.adapters import AdapterSet
@@ -15,10 +16,12 @@ _LONGEST_BACKOFF_S = 5.0
 _REPORT_FRESH_S = 5.0
 _FORGET_S = 30.0
 """A replica that looked slow and was not heard of for so long is tried like any other."""
-READY_PROMPTS = 2
-"""One under way and one to follow it: no engine runs dry for the gateway's order."""
-READY_S = 0.25
-"""Prompts queued in an engine, in seconds, that need not wait in the gateway: an iteration or two."""
+READY_PROMPTS = 1
+"""One under way: the next is sent with its first token, which costs an engine a round trip at most."""
+READY_S = 0.1
+"""Prompts queued in an engine, in seconds, that need not wait in the gateway: less than a full iteration."""
+FRESH_TOKENS = 25.0
+"""A stream's first tokens, in which a stall is felt: later it has slack, and short answers have ended."""
 
 
 def run_ahead(max_concurrency: int) -> int:
@@ -34,6 +37,8 @@ class Replica:
 
     __slots__ = (
         "_adapters",
+        "_fresh",
+        "_fresh_at",
         "_last_external",
         "_models",
         "active",
@@ -100,6 +105,8 @@ class Replica:
         """When it last gave a first token."""
         self.first_id = ""
         """To which request."""
+        self._fresh, self._fresh_at = 0.0, 0.0
+        """Streams that have just begun, by decay, and when that was so."""
         self.progress_at = 0.0
         """Since when it computes the prompt at the head of its queue: its last first token, or when it had none."""
         self.external = 0
@@ -176,6 +183,22 @@ class Replica:
             return whole_s
         left_s = whole_s - passed_s
         return left_s if left_s > 0.25 * whole_s else 0.25 * whole_s
+
+    def begin_stream(self, now: float) -> None:
+        """A first token came from here."""
+        self._fresh, self._fresh_at = self._decayed(now) + 1.0, now
+
+    def num_fresh(self, now: float) -> float:
+        """Streams whom another prompt would stall at their beginning: those whose prompts come before it, and those
+        that have just begun, by a decay over FRESH_TOKENS steps."""
+        return self.num_unanswered + self._decayed(now)
+
+    def _decayed(self, now: float) -> float:
+        passed_s = now - self._fresh_at
+        if self._fresh <= 0.0 or passed_s <= 0.0:
+            return self._fresh
+        lasts_s = FRESH_TOKENS * self.model.step_time_s(self.num_running)
+        return self._fresh * math.exp(-passed_s / lasts_s) if passed_s < 10.0 * lasts_s else 0.0
 
     def is_ready(self, now: float) -> bool:
         """Whether another prompt sent now would soon be begun: what is more waits better in the gateway, where it can

@@ -41,6 +41,16 @@ def test_cold_requests_go_where_they_hurt_least(bench) -> None:
     assert pool.ask(POLICY, prompt=500).pick == 1
 
 
+def test_streams_that_have_just_begun_are_left_alone(bench) -> None:
+    pool = bench(2)
+    pool.load(4, 4)
+    pool.replicas[0].begin_stream(pool.now)
+    assert pool.ask(POLICY, prompt=2000).pick == 1
+    pool.now += 60.0
+    pool.replicas[1].begin_stream(pool.now)
+    assert pool.ask(POLICY, prompt=2000).pick == 0, "what began a minute ago has slack"
+
+
 def test_a_slower_replica_must_be_that_much_emptier(bench) -> None:
     pool = bench(2)
     for tokens in (100, 1000, 2000, 3000) * 10:

@@ -1,20 +1,22 @@
 """Our policy: the replica on which this request costs everyone the fewest seconds.
 
-    cost = w · (TTFT + own decoding) + prefill · (running / 7 + waiting share + 3) + added TPOT · tokens still to come
-         + blocks pushed out that will be wanted again
+    cost = w · (TTFT + own decoding) + prefill · (fresh + running / 7 + waiting share + 3)
+         + added TPOT · tokens still to come + blocks pushed out that will be wanted again + adapter to load
 
 All in seconds, from what was learned per replica. Affinity is bounded by cost, not by a threshold: a cached prefix is
 worth the prefill it saves, to this request, to those it would stall and to those yet to come, so a busy holder loses to
 an idle stranger at the right moment and a cold request goes where it hurts least. The 3 is what a second of prefill
 takes from requests yet to come (ρ / (1 − ρ) at three quarters of capacity): without it two equal prompts arriving
-together would be computed twice for nothing, and a pool under load forgets its prefixes and stays loaded. Priority is
-w: what this request's seconds count against the others'. With a TTFT target, a replica predicted to miss it counts as
-half as dear again, while another would meet it.
+together would be computed twice for nothing, and a pool under load forgets its prefixes and stays loaded. A second for
+which a stream is stalled counts in full while it is fresh: its reader waits for the second word as for the first, and a
+short answer never makes it up. Later it has slack, and a seventh is what it loses. Priority is w: what this request's
+seconds count against the others'. With a TTFT target, a replica predicted to miss it counts as half as dear again,
+while another would meet it.
 
-Not every choice is carried out at once. A replica that is full, or has a quarter of a second of prompts queued already,
-takes part with the wait for it in its TTFT, and where an engine does not share a prefix that is still being computed, a
-request that needs it is priced as if it came after. If such a replica is clearly the cheapest, the request is held for
-it instead of computing elsewhere what is there already. What waits here can still be ordered, shortest first, and still
+Not every choice is carried out at once. A replica that is full, or has a prompt to compute already, takes part with the
+wait for it in its TTFT, and where an engine does not share a prefix that is still being computed, a request that needs
+it is priced as if it came after. If such a replica is clearly the cheapest, the request is held for it instead of
+computing elsewhere what is there already. What waits here can still be ordered, shortest first, and still
 go elsewhere.
 """
 
@@ -28,11 +30,13 @@ _FUTURE = 3.0
 """Seconds that a second of prefill costs requests yet to come."""
 _STALL = 0.15
 """What a second of prefill costs each stream it stalls: they fall behind by less than that, having slack."""
+_STALL_FRESH = 1.0
+"""The same of those that have just begun, or will have: no slack yet."""
 _TOO_LATE = 1.5
 """A replica predicted to miss the TTFT target counts as so much dearer, while another would meet it."""
 _TIE = 0.01
 """Costs this close (relative) are equal: noise in the coefficients must not herd requests."""
-_HOLD = 1.25
+_HOLD = 1.15
 """A held request must be this much cheaper: the wait is a guess, a free place is a fact."""
 
 Price = tuple[float, float, float, float]
@@ -81,7 +85,7 @@ def price(features: Features, candidates: Sequence[Replica], context: Context) -
     matched_blocks, prefix, sticky_slot = context.matched_blocks, context.prefix, context.sticky_slot
     prompt, output, block_tokens = features.prompt_tokens, features.output_tokens, features.block_tokens
     num_blocks, weight = len(features.blocks), _WEIGHTS[features.priority]
-    lrus, capacities = prefix.lrus, prefix.capacities
+    lrus, capacities, now = prefix.lrus, prefix.capacities, context.now
     future = context.num_waiting / len(candidates) + _FUTURE
     prices: list[Price] = []
     for replica in candidates:
@@ -95,7 +99,7 @@ def price(features: Features, candidates: Sequence[Replica], context: Context) -
         prefill_s = model.prefill_s * (prompt - matched * replica.own_model.trust)
         ttft_s = (
             model.overhead_s
-            + replica.backlog_s(context.now)
+            + replica.backlog_s(now)
             + model.prefill_s * replica.held
             + prefill_s
             + model.crowd_s * running
@@ -109,11 +113,15 @@ def price(features: Features, candidates: Sequence[Replica], context: Context) -
         # others: running streams stall while we prefill, then each of their steps is a little longer beside ours
         steps = running * output
         coming = replica.decode * 0.5
-        harm_s = prefill_s * (_STALL * running + future) + model.step_crowd_s * (coming if coming < steps else steps)
+        harm_s = prefill_s * (
+            _STALL_FRESH * replica.num_fresh(now) + _STALL * running + future
+        ) + model.step_crowd_s * (coming if coming < steps else steps)
         num_new = num_blocks - num_matched
         if num_new > 0 and len(lrus[bit]) + num_new > capacities[bit]:
-            harm_s += prefix.eviction_loss_blocks(bit, num_new, context.now) * block_tokens * model.prefill_s
+            harm_s += prefix.eviction_loss_blocks(bit, num_new, now) * block_tokens * model.prefill_s
 
+        if features.adapter:
+            ttft_s += replica.adapter_s(features)
         own_s = ttft_s + output * (model.step_s + model.step_crowd_s * (running + 1))
         prices.append((weight * own_s + harm_s, ttft_s, harm_s, matched))
     return prices
