@@ -1,11 +1,13 @@
 """Load decides, on real engines: from zero by the first request, up under load, back to zero; whoever dies in between."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,15 +18,18 @@ from tests.e2e.test_survival import Answer, settled_once, stream
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
-NAP = """
-kind: service
-name: chat
-model: smollm2-135m-instruct
-engine: {kind: llamacpp, parallel: 2, context_tokens: 1024}
-replicas: 0..2
-scaling: {target: 2, idle: 5s, cold_start: 2s, interval: 1s}
-resources: {cpu: 0.5, memory: 600MiB}
-"""
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "autoscaling.md"
+
+
+def nap(replicas: str) -> str:
+    """The page's own example, impatient."""
+    match = re.search(r"^```yaml\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
+    assert match is not None
+    quick = (
+        match[1].replace("idle: 5m ", "interval: 1s\n  idle: 5s ").replace("replicas: 0..2", f"replicas: {replicas}")
+    )
+    assert quick.count("5s") == quick.count(replicas) == 1
+    return quick
 
 
 def service(platform: Platform) -> dict[str, Any]:
@@ -40,10 +45,11 @@ def scaled(platform: Platform) -> list[dict[str, Any]]:
 
 def test_from_zero_to_two_and_back_with_control_killed_in_between(own_platform: Callable[..., Platform]) -> None:
     platform = own_platform("--empty")
-    platform.run("apply", "-f", "-", "-y", stdin=NAP)
+    platform.run("apply", "-f", "-", "-y", stdin=nap("0..2"))
     assert (service(platform)["num_desired"], service(platform)["replicas"]) == (0, [])
     assert platform.healthy()
 
+    assert "asleep" in platform.run("ps").stdout
     began = time.monotonic()
     first = stream(platform, "Hello", 4)
     first_s = time.monotonic() - began
@@ -51,6 +57,8 @@ def test_from_zero_to_two_and_back_with_control_killed_in_between(own_platform: 
     (ready,) = [e for e in platform.control.events(limit=1000)["events"] if e["code"] == "replica.ready"]
     assert first_s < ready["data"]["after_s"] + 3.0, "a wake costs little beside the start of the engine"
     assert [(one["before"], one["after"], one["reason"]) for one in scaled(platform)] == [(0, 1, "wake")]
+
+    assert "wake: 0.0 in flight and 1 waiting" in platform.run("explain", "nap").stdout
 
     stop = threading.Event()
 
@@ -85,7 +93,7 @@ def whole(platform: Platform, prompt: str, max_tokens: int) -> int:
     """One chat answered in one piece: until its end its client has seen no byte. Returns the status."""
     where = urlsplit(platform.gateway)
     connection = HTTPConnection(where.hostname or "", where.port, timeout=60)
-    body = {"model": "chat", "max_tokens": max_tokens, "messages": [{"role": "user", "content": prompt}]}
+    body = {"model": "nap", "max_tokens": max_tokens, "messages": [{"role": "user", "content": prompt}]}
     try:
         connection.request(
             "POST", "/v1/chat/completions", json.dumps(body), {"authorization": f"Bearer {platform.key}"}
@@ -100,8 +108,8 @@ def whole(platform: Platform, prompt: str, max_tokens: int) -> int:
 def test_who_has_seen_nothing_never_sees_a_replica_go(own_platform: Callable[..., Platform]) -> None:
     """One replica is killed, then one is given up, under load: whole answers all come."""
     platform = own_platform("--empty")
-    platform.run("apply", "-f", "-", "-y", stdin=NAP.replace("0..2", "1..2"))
-    platform.run("scale", "chat", "2")
+    platform.run("apply", "-f", "-", "-y", stdin=nap("1..2"))
+    platform.run("scale", "nap", "2")
     stop = threading.Event()
 
     def keep_asking(worker: int) -> list[int]:
@@ -117,7 +125,7 @@ def test_who_has_seen_nothing_never_sees_a_replica_go(own_platform: Callable[...
         platform.kill(f"service-{victim}")
         until(lambda: len(_ready(platform)) == 1, 10, "the loss")
         until(lambda: len(_ready(platform)) == 2, 30, "its return")
-        platform.run("scale", "chat", "1")
+        platform.run("scale", "nap", "1")
         time.sleep(0.5)
         stop.set()
         statuses = [status for future in asking for status in future.result()]
