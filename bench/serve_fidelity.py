@@ -2,23 +2,21 @@
 
 vLLM: measured requests replayed at their real arrivals (`roadbed twin validate`). DynoSim: Mooncake's synthetic trace,
 round robin, the H200 profile and the same KV blocks; its figures are those of ai-dynamo 1.2.1, run in the same call
-where `--dynamo` names a Python that has it (`pip install --no-deps ai-dynamo==1.2.1 ai-dynamo-runtime==1.2.1` and their
-dependencies), else as recorded below. Speed: wall seconds of both, and a large fleet on a made-up stream.
+where `--dynamo` names a Python that has it (bench/dynosim.py says how), else as recorded below. Speed: wall seconds of
+both, and a large fleet on a made-up stream.
 
     python -m bench.serve_fidelity DATA [--dynamo PYTHON] [--parts vllm,dynosim,speed] [--save]
 """
 
 import argparse
-import json
 import os
 import resource
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from bench.common import save
+from bench.dynosim import replay as replay_dynamo
 from roadbed.profiles.profile import load
 from roadbed.twin.serve import Server, Settings, World
 from roadbed.twin.serve_engine import Limits
@@ -60,7 +58,8 @@ def dynosim(data: Path, python: str | None) -> list[dict[str, Any]]:
     for (workers, blocks, speed), recorded in RECORDED.items():
         theirs = dict(zip(("ttft_ms", "tpot_ms", "e2e_ms"), recorded, strict=True))
         if python:
-            theirs = run_dynosim(python, data, path, workers, blocks, speed)
+            tables = data / "engine/dynamo-profiles/H200_TP1P_TP1D"
+            theirs = replay_dynamo(python, tables, path, workers=workers, kv_blocks=blocks, speedup=speed)
         server = Server(step=step, limits=Limits(kv_blocks=blocks, block_tokens=512))
         began = time.perf_counter()
         outcomes = World(trace, [server] * workers, Settings(policy="round_robin", speedup=speed)).run()
@@ -77,30 +76,6 @@ def dynosim(data: Path, python: str | None) -> list[dict[str, Any]]:
         )  # fmt: skip
         print(rows[-1])
     return rows
-
-
-def run_dynosim(python: str, data: Path, trace: Path, workers: int, blocks: int, speed: float) -> dict[str, float]:
-    """The real binary; its own wall time is that of the replay alone, without start and reading."""
-    engine = {
-        "block_size": 512, "num_gpu_blocks": blocks, "max_num_batched_tokens": 8192, "max_num_seqs": 256,
-        "planner_profile_data": str(data / "engine/dynamo-profiles/H200_TP1P_TP1D"),
-    }  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.json"
-        argv = [
-            python, "-m", "dynamo.replay", str(trace), "--num-workers", str(workers), "--replay-mode", "offline",
-            "--router-mode", "round_robin", "--trace-block-size", "512", "--arrival-speedup-ratio", str(speed),
-            "--report-json", str(report), "--extra-engine-args", json.dumps(engine),
-        ]  # fmt: skip
-        subprocess.run(argv, check=True, capture_output=True, timeout=600, env={**os.environ, "DYN_LOG": "error"})
-        told = json.loads(report.read_text())
-    names = {
-        "ttft_ms": "mean_ttft_ms",
-        "tpot_ms": "mean_tpot_ms",
-        "e2e_ms": "mean_e2e_latency_ms",
-        "wall_ms": "wall_time_ms",
-    }
-    return {short: round(told[name], 1) for short, name in names.items() if name in told}
 
 
 def speed(num_workers: int, num_requests: int) -> list[dict[str, Any]]:
