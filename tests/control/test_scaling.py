@@ -144,6 +144,16 @@ def test_idle_goes_to_zero_and_only_then() -> None:
     assert 160.0 <= zero_at <= 175.0
 
 
+def test_requests_between_two_looks_keep_it_awake() -> None:
+    scaler = Scaler("roadbed", BOUNDS, 5.0)
+    numbers = []
+    for i in range(1200):
+        decided = scaler.look(Seen(at=i / 2, num_desired=1, amount=0.0, num_waiting=0, num_finished=min(i, 600) // 80))
+        numbers += [] if decided is None else [(decided.at, decided.num_replicas)]
+    assert {num for at, num in numbers if at < 340.0} == {1}
+    assert next(at for at, num in numbers if num == 0) < 360.0
+
+
 def test_the_past_counts_as_seen() -> None:
     """A new control process doesn't begin the idle time anew, nor forget the level it comes from."""
     now = 100 * 60.0 + 30.0

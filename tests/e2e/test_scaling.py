@@ -84,6 +84,10 @@ def test_from_zero_to_two_and_back_with_control_killed_in_between(own_platform: 
     assert {one["after"] for one in scaled(platform)} == {0, 1, 2}
     assert platform.healthy()
 
+    platform.kill("control")
+    again = stream(platform, "Hello again", 4)
+    assert (again.status, again.done) == (200, True), "held until the next control process hears of it"
+
 
 def _ready(platform: Platform) -> list[str]:
     return [row["id"] for row in service(platform)["replicas"] if row["state"] == "ready"]

@@ -30,12 +30,14 @@ MINUTE_S = 60.0
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """One look at a service: requests at its replicas (`amount`), and those its gateways hold."""
+    """One look at a service: requests at its replicas (`amount`), and those its gateways hold. `num_finished` only ever
+    grows while its replicas stay: it tells of requests that came and went between two looks."""
 
     at: float
     num_desired: int
     amount: float
     num_waiting: int
+    num_finished: int = 0
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,6 +154,7 @@ class Scaler:
             passed_s = now - self._at
             self._area += self._before.amount * passed_s
             self._waiting_area += self._before.num_waiting * passed_s
+            self._peak = max(self._peak, int(seen.num_finished > self._before.num_finished))
         self._at, self._before = now, seen
         self._peak = max(self._peak, math.ceil(seen.amount))
         if now < self._due_at and not (seen.num_waiting and not seen.num_desired):

@@ -196,9 +196,10 @@ class Exchange:
             "deadline": "The model is busy; the request waited as long as it may.",
             "no_replica": "No replica of the model could answer.",
         }.get(decision.reason, "The model is busy.")
-        if self.service.entry.note and decision.reason in ("no_replica", "deadline"):
+        nobody = decision.reason == "no_replica" or (decision.reason == "deadline" and not self.service.num_open)
+        if nobody and self.service.entry.note:
             message = f"No replica of the model could answer: {self.service.entry.note}."
-        status, code = (503, "no_replica") if decision.reason == "no_replica" else (429, "model_overloaded")
+        status, code = (503, "no_replica") if nobody else (429, "model_overloaded")
         self.route = decision.reason
         error = ApiError(status, code, message, error_type="overloaded_error", retry_after_s=decision.retry_after_s)
         self._refuse(error, "shed")

@@ -213,8 +213,10 @@ def test_servers_of_somebody_else_count_what_is_not_ours(store: Store, tmp_path:
         await bench.look()
         report = LoadReport(num_running=3, num_waiting=2, kv_usage=0.1)
         bench.world.state.loads["chat-0"] = deque([LoadSample(at=clock.now, report=report)])
-        await bench.look(12.0)
+        await bench.look(8.0)
         assert bench.row().num_desired == 2
+        await bench.look(20.0)
+        assert bench.world.state.scaling["chat"].amount == 0.0  # nobody has heard of it for long
 
     scene(store, tmp_path, clock, scenario)
 

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 LOOK_S = 0.1
 QUIET_S = 5.0
 """With no service to scale; a commit ends it."""
+STALE_S = 10.0
+"""Older reports of servers by somebody else say nothing of now."""
 PAST_S = 2 * 86_400.0
 """What a new scaler is told of: as much as its forecast keeps."""
 
@@ -72,21 +74,25 @@ class ScaleReconciler:
 
     def _seen(self, scaled: Scaled) -> Seen:
         """Requests at its replicas, exactly; at servers of somebody else also those that are not ours."""
-        row, account = scaled.row, self._state.account
-        amount = 0
-        num_waiting = 0
+        row, account, now = scaled.row, self._state.account, self._state.store.clock()
+        amount = num_waiting = num_finished = 0
         if account is not None:
             num_waiting = 0 if row.slot is None else account.totals(row.slot).in_flight
             for replica in scaled.replicas:
-                in_flight = account.totals(replica.slot).in_flight
-                amount += max(in_flight, self._reported(replica)) if replica.is_external else in_flight
+                totals = account.totals(replica.slot)
+                amount += (
+                    max(totals.in_flight, self._reported(replica, now)) if replica.is_external else totals.in_flight
+                )
+                num_finished += totals.finished_requests
         # Nobody wakes what was set to 0 by hand.
         num_desired = max(1, row.num_desired) if row.pinned_at is not None else row.num_desired
-        return Seen(at=self._state.store.clock(), num_desired=num_desired, amount=amount, num_waiting=num_waiting)
+        return Seen(at=now, num_desired=num_desired, amount=amount, num_waiting=num_waiting, num_finished=num_finished)
 
-    def _reported(self, replica: ReplicaRow) -> int:
+    def _reported(self, replica: ReplicaRow, now: float) -> int:
         samples = self._state.loads.get(replica.id)
-        return samples[-1].report.num_running + samples[-1].report.num_waiting if samples else 0
+        if not samples or now - samples[-1].at > STALE_S:
+            return 0
+        return samples[-1].report.num_running + samples[-1].report.num_waiting
 
     # the store
 
