@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roadbed.errors import UsageError
-from roadbed.router.split import SPLIT_POLICIES, Demand, Meter, Server, SplitPolicy, Targets, create
+from roadbed.router.split import SPLIT_POLICIES, Adaptive, Demand, Meter, Server, SplitPolicy, Targets, create
 
 TARGETS = Targets(2.0, 0.025)
 
@@ -30,7 +30,7 @@ def busy(server: Server, num_streams: int, kv_tokens: int, left: float = 0.0) ->
     server.room_tokens = max(0, server.capacity_tokens - kv_tokens)
 
 
-CALM = Demand(0.5, 0.05, 0.0, 0)
+CALM = Demand(requests_per_s=10.0, prompt_s=0.05, output_tokens=50.0, context_tokens=1000.0)
 
 
 def test_static_takes_the_lowest_predicted_step_time_and_never_turns() -> None:
@@ -41,7 +41,7 @@ def test_static_takes_the_lowest_predicted_step_time_and_never_turns() -> None:
     busy(pool[2], 64, 20_000)
     assert policy("static").place(1000, 100, pool, 0) == 1, "the other has no place"
     assert policy("static").place(20_000, 100, pool, 0) == -1
-    assert policy("static").turn(pool, Demand(99.0, 9.0, 99.0, 9)) == -1
+    assert policy("static").turn(pool, Demand(requests_per_s=11.0, prompt_s=9.0, waiting_s=99.0, num_pending=9)) == -1
 
 
 def test_a_prompt_needs_no_room_where_it_is() -> None:
@@ -74,7 +74,9 @@ def test_llumnix_gives_back_what_others_can_hold() -> None:
     busy(pool[3], 60, 160_000)
     ours = policy("llumnix")
     assert ours.turn(pool, CALM) == 2
-    assert ours.turn(pool, Demand(0.5, 0.05, 0.0, 1)) == -1, "somebody waits for a decode server"
+    assert ours.turn(pool, Demand(requests_per_s=10.0, prompt_s=0.05, num_pending=1)) == -1, (
+        "somebody waits for a decode server"
+    )
     pool[2].changing = True
     assert ours.turn(pool, CALM) == -1, "the rest is too full to take more in, and the first is reserved"
 
@@ -96,7 +98,7 @@ def test_adaptive_turns_a_decode_server_when_prompts_pile_up_and_back_when_token
         busy(server, 4, 10_000)
     busy(pool[2], 1, 2_000)
     ours = policy("adaptive")
-    prompts = Demand(1.5, 0.2, 3.0, 0)
+    prompts = Demand(requests_per_s=7.5, prompt_s=0.2, waiting_s=3.0)
     assert ours.turn(pool, prompts) == -1, "one look proves nothing"
     assert ours.turn(pool, prompts) == 2, "the one with the least left to do"
     pool = servers("pppd", 10**6)
@@ -115,7 +117,7 @@ def test_adaptive_leaves_alone_what_works_and_what_is_under_way() -> None:
     ours = policy("adaptive")
     assert all(ours.turn(pool, CALM) == -1 for _ in range(20))
     pool[3].changing = True
-    assert all(ours.turn(pool, Demand(9.0, 9.0, 99.0, 0)) == -1 for _ in range(5))
+    assert all(ours.turn(pool, Demand(requests_per_s=1.0, prompt_s=9.0, waiting_s=99.0)) == -1 for _ in range(5))
 
 
 SERVERS = st.lists(
@@ -125,8 +127,12 @@ SERVERS = st.lists(
     ),
     max_size=8,
 ).map(lambda rows: [("p", False, 0, 0, 0.0, 100_000), ("d", False, 0, 0, 0.0, 100_000), *rows])  # fmt: skip
+FIELDS = (
+    "requests_per_s", "prompt_s", "spread_s", "transfer_s", "context_tokens", "output_tokens",
+    "waiting_s",
+)  # fmt: skip
 DEMANDS = st.lists(
-    st.tuples(st.floats(0, 20), st.floats(0, 5), st.floats(0, 100), st.integers(0, 20)), min_size=1, max_size=8
+    st.tuples(st.tuples(*(st.floats(0, 100) for _ in FIELDS)), st.integers(0, 20)), min_size=1, max_size=8
 )
 
 
@@ -145,8 +151,9 @@ def test_whoever_is_named_can_take_it_and_no_role_dies_out(name, rows, demands, 
         one.left_tokens = 50.0 * streams
         pool.append(one)
     ours = policy(name)
-    for numbers in demands:
-        turned = ours.turn(pool, Demand(*numbers))
+    for numbers, num_pending in demands:
+        demand = Demand(**dict(zip(FIELDS, numbers, strict=True)), num_pending=num_pending)
+        turned = ours.turn(pool, demand)
         assert -1 <= turned < len(pool)
         if turned >= 0:
             one = pool[turned]
@@ -162,16 +169,45 @@ def test_whoever_is_named_can_take_it_and_no_role_dies_out(name, rows, demands, 
                 assert any(other.role == "prefill" for other in pool)
 
 
+def test_adaptive_counts_the_streams_that_more_prompts_will_bring() -> None:
+    ours = Adaptive(step, TARGETS)
+    pool = servers("pppd", 10**6)
+    busy(pool[3], 5, 20_000)
+    held_back = Demand(requests_per_s=20.0, prompt_s=0.1, output_tokens=200.0, context_tokens=4000.0)
+    assert ours.pressure(3, pool, held_back, 0.0) > 1.0, "twenty answers a second are too many for one server"
+    assert ours.pressure(2, pool, held_back, 0.0) < ours.pressure(3, pool, held_back, 0.0)
+    assert ours.pressure(1, pool, held_back, 0.0) > 1.0, "two seconds of prompts arrive per second"
+    assert ours.pressure(2, pool, held_back, 40.0) > 3.0, "forty seconds of prompts are queued"
+
+
+def test_a_link_can_be_what_is_too_narrow() -> None:
+    ours = Adaptive(step, TARGETS)
+    pool = servers("pppd", 10**6)
+    wide = Demand(requests_per_s=9.0, prompt_s=0.1, transfer_s=0.01, output_tokens=20.0, context_tokens=4000.0)
+    narrow = Demand(requests_per_s=9.0, prompt_s=0.1, transfer_s=0.11, output_tokens=20.0, context_tokens=4000.0)
+    assert ours.pressure(3, pool, wide, 0.0) < 0.5
+    assert ours.pressure(3, pool, narrow, 0.0) > 1.0
+    assert ours.pressure(2, pool, narrow, 0.0) < 0.7
+
+
 def test_the_meter_counts_what_has_to_be_computed() -> None:
     meter = Meter()
-    meter.computed(1000, 500)
+    meter.computed(400)
+    meter.computed(600)
+    assert meter.output_tokens == 128.0
+    meter.answered(1000, 20)
+    meter.answered(5000, 10)
+    meter.sent(0.25)
     for _ in range(10):
-        meter.arrived(1000)
+        meter.arrived()
     demand = meter.look(2.0, 0.01, 1e-4, 3, 1)
-    assert demand.prefill_s_per_s == pytest.approx((10 * 0.01 + 10 * 1000 * 0.5 * 1e-4) / 2.0)
+    assert demand.requests_per_s == pytest.approx(5.0)
     assert demand.prompt_s == pytest.approx(0.06)
+    assert demand.spread_s == pytest.approx(0.01)
     assert demand.waiting_s == pytest.approx(0.18)
-    assert meter.look(4.0, 0.01, 1e-4, 0, 0).prefill_s_per_s == 0.0
+    assert (demand.transfer_s, demand.output_tokens, demand.num_pending) == (0.25, 15.0, 1)
+    assert demand.context_tokens == pytest.approx((20 * 1010 + 10 * 5005) / 30), "longer answers count more"
+    assert meter.look(4.0, 0.01, 1e-4, 0, 0).requests_per_s == pytest.approx(2.5)
 
 
 def test_unknown_policies_are_named() -> None:

@@ -23,14 +23,17 @@ DISPATCH, CEILING, FLOOR = 0.85, 0.95, 0.60
 """Shares of the TPOT target up to which decodes are placed (Llumnix), beyond which ours counts as a miss, and below
 which a server's streams are moved together with another's (Llumnix)."""
 _MISSED = 1.5
-_ANXIOUS, _WORTH = 0.8, 0.85
-"""Roles change where some pressure is above the first and would fall below that share of itself."""
-_LOOKS = 2
-_FAST, _SLOW = 0.5, 0.15
-"""Smoothing of a rising and of a falling load, per look."""
-_TAIL = 2.3
-"""p90 of an exponential wait, in means: targets are for nearly everybody, not for the average."""
-_FULL = 0.9
+_ANXIOUS, _WORTH, _LOOKS = 0.85, 0.9, 2
+"""Roles change where some pressure is above the first and would fall below that share of itself, at so many looks."""
+_BY_LOOK, _BY_REQUEST = 0.1, 0.005
+"""Share of the newest in what is remembered."""
+_P90 = 2.3
+"""Of an exponential wait, in means: targets are for nearly all."""
+_FULL, _WIDE = 0.9, 0.8
+"""Shares of a KV cache and of a NIC that are as good as all of it."""
+_DRAIN_S = 10.0
+"""What is queued should be gone within."""
+_ROUNDS = 24
 
 
 class Server:
@@ -63,52 +66,98 @@ class Server:
 
 
 class Demand:
-    """What has come lately. prefill_s_per_s: seconds of one server's prefill arriving per second. prompt_s: of one
-    prompt, mean. waiting_s: prompts held in the gateway, all servers together. num_pending: prompts computed whose
-    caches wait for a decode server."""
+    """What has come lately, per second and per request.
 
-    __slots__ = ("num_pending", "prefill_s_per_s", "prompt_s", "waiting_s")
+    requests_per_s; prompt_s, spread_s: seconds of one server that a prompt takes, mean and deviation, without what is
+    cached; transfer_s: of one cache with a NIC to itself; output_tokens: of an answer; context_tokens: that one of them
+    reads (long answers count more, and their prompts are often short); waiting_s: prompts held in the gateway;
+    num_pending: prompts computed whose caches wait for a decode server.
+    """
 
-    def __init__(self, prefill_s_per_s: float, prompt_s: float, waiting_s: float, num_pending: int) -> None:
-        self.prefill_s_per_s = prefill_s_per_s
+    __slots__ = ("context_tokens", "num_pending", "output_tokens", "prompt_s", "requests_per_s",
+                 "spread_s", "transfer_s", "waiting_s")  # fmt: skip
+
+    def __init__(
+        self, *, requests_per_s: float = 0.0, prompt_s: float = 0.0, spread_s: float = 0.0, transfer_s: float = 0.0,
+        context_tokens: float = 0.0, output_tokens: float = 0.0, waiting_s: float = 0.0,
+        num_pending: int = 0,
+    ) -> None:  # fmt: skip
+        self.requests_per_s = requests_per_s
         self.prompt_s = prompt_s
+        self.spread_s = spread_s
+        self.transfer_s = transfer_s
+        self.context_tokens = context_tokens
+        self.output_tokens = output_tokens
         self.waiting_s = waiting_s
         self.num_pending = num_pending
 
 
-class Meter:
-    """What comes, measured between looks. overhead_s, prefill_s: what a prompt costs, and each of its tokens, as the
-    router learned it; prompts of one length alone do not tell the two apart, so both count."""
+class _Seen:
+    """Mean and deviation of what was seen lately: plainly at first, then the past fades."""
 
-    __slots__ = ("_at", "_computed", "_mean_tokens", "_num", "_share", "_tokens")
+    __slots__ = ("_num", "_pace", "_square", "mean")
+
+    def __init__(self, pace: float) -> None:
+        self.mean = self._square = 0.0
+        self._num = 0
+        self._pace = pace
+
+    def observe(self, value: float) -> None:
+        self._num += 1
+        pace = max(self._pace, 1.0 / self._num)
+        self.mean += pace * (value - self.mean)
+        self._square += pace * (value * value - self._square)
+
+    @property
+    def deviation(self) -> float:
+        return float(max(0.0, self._square - self.mean**2) ** 0.5)
+
+
+class Meter:
+    """Measures demand between looks. overhead_s, prefill_s: what a prompt costs, and each of its tokens, as the router
+    learned it; prompts of one length alone do not tell the two apart, so both count."""
+
+    __slots__ = ("_asked", "_at", "_computed", "_num", "_output", "_read", "_sent_s")
 
     def __init__(self) -> None:
         self._at = 0.0
-        self._num = self._tokens = 0
-        self._share = 1.0
-        """Of prompt tokens that had to be computed, lately."""
-        self._mean_tokens = 0.0
-        self._computed = 0
+        self._num = 0
+        self._asked, self._computed, self._sent_s = _Seen(_BY_LOOK), _Seen(_BY_REQUEST), _Seen(_BY_REQUEST)
+        self._read, self._output = _Seen(_BY_REQUEST), _Seen(_BY_REQUEST)
 
-    def arrived(self, prompt_tokens: int) -> None:
+    @property
+    def output_tokens(self) -> float:
+        """Of an answer, mean; 128 before there was one."""
+        return self._output.mean or 128.0
+
+    def arrived(self) -> None:
         """A request was asked for."""
         self._num += 1
-        self._tokens += prompt_tokens
 
-    def computed(self, prompt_tokens: int, cached_tokens: int) -> None:
-        """A prompt was computed, `cached_tokens` of it were there."""
-        self._computed += 1
-        pace = max(0.02, 1.0 / self._computed)
-        self._share += pace * ((prompt_tokens - cached_tokens) / prompt_tokens - self._share)
-        self._mean_tokens += pace * (prompt_tokens - cached_tokens - self._mean_tokens)
+    def computed(self, num_tokens: int) -> None:
+        """So many tokens of a prompt were computed; the others were there."""
+        self._computed.observe(float(num_tokens))
+
+    def sent(self, transfer_s: float) -> None:
+        """A cache was sent; with a NIC to itself it takes so long."""
+        self._sent_s.observe(transfer_s)
+
+    def answered(self, prompt_tokens: int, output_tokens: int) -> None:
+        """An answer ended."""
+        self._output.observe(float(output_tokens))
+        self._read.observe(output_tokens * (prompt_tokens + output_tokens / 2))
 
     def look(self, now: float, overhead_s: float, prefill_s: float, num_waiting: int, num_pending: int) -> Demand:
-        """Since the last look."""
-        passed_s = max(now - self._at, 1e-9)
-        rate = (self._num * overhead_s + self._tokens * self._share * prefill_s) / passed_s
-        self._at, self._num, self._tokens = now, 0, 0
-        prompt_s = overhead_s + self._mean_tokens * prefill_s
-        return Demand(rate, prompt_s, num_waiting * prompt_s, num_pending)
+        """Since the last look, and lately."""
+        self._asked.observe(self._num / max(now - self._at, 1e-9))
+        self._at, self._num = now, 0
+        prompt_s, output = overhead_s + self._computed.mean * prefill_s, self.output_tokens
+        return Demand(
+            requests_per_s=self._asked.mean, prompt_s=prompt_s, spread_s=self._computed.deviation * prefill_s,
+            transfer_s=self._sent_s.mean, context_tokens=self._read.mean / output,
+            output_tokens=output, waiting_s=num_waiting * prompt_s,
+            num_pending=num_pending,
+        )  # fmt: skip
 
 
 class Targets:
@@ -199,12 +248,15 @@ class Llumnix:
 class Adaptive:
     """Ours. Place: the fewest seconds for this stream and those it slows. Turn: the ratio with the lowest pressure.
 
-        cost(i)     = output · TPOT(i with it) + tokens still to come at i · what it adds to their TPOT
-        pressure(p) = max(TTFT of p prefill servers / target, TPOT of the others / target, their KV / 0.9)
-        TTFT        = 2 · prompt + 2.3 · prompt · ρ / (1 − ρ) + prompts queued / p,   ρ = prefill seconds per second / p
+        cost(i)  = output · TPOT(i with it) + tokens still to come at i · what it adds to their TPOT
+        pressure = demand / what can be carried with the promises kept, the highest of
+                   (requests/s · prompt + queued / 10 s) / (p · ρ)      ρ: the load at which p90 of TTFT is its target
+                   requests/s · output · TPOT(n) / (d · n)              n: streams that have TPOT at 0.85 of its target
+                   requests/s · transfer / (0.8 · the fewer of both)
 
-    Beyond ρ = 0.95 the wait grows by what piles up in a cold look-ahead of ten seconds. A role changes by one server,
-    when the pressure is above 0.8, would fall by at least 15 %, and did so at two looks in a row.
+    TTFT's wait is that of M/G/p (Sakasegawa). Demand counts what is asked for, not what is there: streams that slow
+    prompts hold back will come. A role changes by one server, where the
+    pressure is above 0.85, would fall by a tenth, and did so at two looks in a row.
     """
 
     name = "adaptive"
@@ -212,7 +264,6 @@ class Adaptive:
     def __init__(self, step: StepTime, targets: Targets) -> None:
         self._step = step
         self._targets = targets
-        self._rate = self._streams = self._kv = 0.0
         self._num_alike = 0
         self._wish = 0
 
@@ -230,13 +281,12 @@ class Adaptive:
     def turn(self, servers: Sequence[Server], demand: Demand) -> int:
         prefills = [one for one in servers if one.role == "prefill"]
         decoders = [one for one in servers if one.role == "decode"]
-        self._see(demand, decoders)
         if any(one.changing for one in servers):
             return -1
         num = len(prefills)
         queued_s = demand.waiting_s + sum(one.queued_s for one in servers)
         options = [p for p in (num - 1, num, num + 1) if 1 <= p < len(servers)]
-        pressures = {p: self._pressure(p, servers, demand, queued_s) for p in options}
+        pressures = {p: self.pressure(p, servers, demand, queued_s) for p in options}
         best = min(options, key=lambda p: (pressures[p], abs(p - num)))
         worth = best != num and pressures[num] > _ANXIOUS and pressures[best] < _WORTH * pressures[num]
         self._num_alike = self._num_alike + 1 if worth and best == self._wish else int(worth)
@@ -248,24 +298,45 @@ class Adaptive:
             return _lowest((one.left_tokens, one.slot) for one in decoders)
         return _lowest((one.queued_s, one.slot) for one in prefills)
 
-    def _see(self, demand: Demand, decoders: Sequence[Server]) -> None:
-        self._rate = _smooth(self._rate, demand.prefill_s_per_s)
-        self._streams = _smooth(self._streams, float(sum(one.num_streams for one in decoders) + demand.num_pending))
-        self._kv = _smooth(self._kv, float(sum(one.kv_tokens for one in decoders)))
+    def pressure(self, num_prefill: int, servers: Sequence[Server], demand: Demand, queued_s: float) -> float:
+        """Of so many prefill servers, the rest decoding: above 1 promises are missed."""
+        num, num_decode = len(servers), len(servers) - num_prefill
+        asked_s = demand.requests_per_s * demand.prompt_s + queued_s / _DRAIN_S
+        prefill = asked_s / (num_prefill * most_load(num_prefill, demand, self._targets.ttft_s))
+        most = most_streams(
+            self._step, DISPATCH * self._targets.tpot_s, demand.context_tokens,
+            _FULL * sum(one.capacity_tokens for one in servers) / num, sum(one.max_streams for one in servers) / num,
+        )  # fmt: skip
+        there = sum(one.num_streams for one in servers) + demand.num_pending
+        step_s = self._step(max(1, round(most)), int(most * demand.context_tokens))
+        decode = max(demand.requests_per_s * demand.output_tokens * step_s, there) / (num_decode * most)
+        link = demand.requests_per_s * demand.transfer_s / (_WIDE * min(num_prefill, num_decode))
+        return float(max(prefill, decode, link))
 
-    def _pressure(self, num_prefill: int, servers: Sequence[Server], demand: Demand, queued_s: float) -> float:
-        """Of so many prefill servers, the rest decoding: above 1 some promise is missed."""
-        num_decode = len(servers) - num_prefill
-        share = self._rate / num_prefill
-        wait_s = demand.prompt_s * min(share, 0.95) / (1.0 - min(share, 0.95)) + 10.0 * max(0.0, share - 0.95)
-        ttft_s = 2.0 * demand.prompt_s + _TAIL * wait_s + queued_s / num_prefill
-        streams, kv_tokens = self._streams / num_decode, self._kv / num_decode
-        tpot_s = self._step(max(1, round(streams)), int(kv_tokens)) if streams > 0.0 else 0.0
-        capacity = sum(one.capacity_tokens for one in servers) / len(servers)
-        most = max(1, sum(one.max_streams for one in servers) // len(servers))
-        return max(
-            ttft_s / self._targets.ttft_s, tpot_s / self._targets.tpot_s, kv_tokens / (_FULL * capacity), streams / most
-        )
+
+def most_load(num_servers: int, demand: Demand, target_s: float) -> float:
+    """Share of their time that prefill servers may be busy for nine in ten first tokens to come in time."""
+    slack_s = target_s - demand.prompt_s - demand.spread_s - demand.transfer_s
+    if demand.prompt_s <= 0.0:
+        return 1.0
+    varied = _P90 * (demand.prompt_s + demand.spread_s**2 / demand.prompt_s) / 2.0
+    power = (2.0 * num_servers + 2.0) ** 0.5 - 1.0
+    low, high = 0.3, 0.98
+    for _ in range(_ROUNDS):
+        load = (low + high) / 2.0
+        wait_s = varied * load**power / (num_servers * (1.0 - load))
+        low, high = (load, high) if wait_s <= slack_s else (low, load)
+    return low
+
+
+def most_streams(step: StepTime, target_s: float, context: float, kv_tokens: float, most: float) -> float:
+    """Streams of a mean context that one server carries within a TPOT, its cache and its places; at least 1."""
+    low, high = 1.0, max(1.0, min(most, kv_tokens / max(1.0, context)))
+    for _ in range(_ROUNDS):
+        middle = (low + high) / 2.0
+        within = step(max(1, round(middle)), int(middle * context)) <= target_s
+        low, high = (middle, high) if within else (low, middle)
+    return low
 
 
 def _decoders(servers: Sequence[Server], prompt_tokens: int, source: int) -> list[Server]:
@@ -275,10 +346,6 @@ def _decoders(servers: Sequence[Server], prompt_tokens: int, source: int) -> lis
 def _lowest(options: Iterable[tuple[float, int]]) -> int:
     """The slot of the lowest value, the lower slot among equals; −1 of none."""
     return min(options, default=(0.0, -1))[1]
-
-
-def _smooth(before: float, now: float) -> float:
-    return before + (_FAST if now > before else _SLOW) * (now - before)
 
 
 SPLIT_POLICIES: dict[str, Callable[[StepTime, Targets], SplitPolicy]] = {

@@ -36,6 +36,8 @@ _LOOK_S = {"adaptive": 1.0, "llumnix": 0.1}
 _TTFT_S, _TPOT_S = 2.0, 0.05
 """Targets for decisions where none is promised."""
 _FEWEST = 2
+_LEARNING_S = 30.0
+"""Roles stay until prices are learned, at most for so long."""
 _NUM_SAMPLES = 240
 
 
@@ -166,8 +168,6 @@ class SplitWorld:
         self.num_changes = 0
         self.waited_s: list[float] = []
         """Of every computed prompt, from its end to the start of its transfer."""
-        self._mean_output = 128.0
-        self._num_outputs = 0
         self._next = self._num_over = 0
         self._is_ticking = False
         self._tell_roles()
@@ -220,7 +220,7 @@ class SplitWorld:
         if not self._stations[0].engine.fits(prompt, trace.output_tokens[number]):
             self._shed(number, "too_long")
             return
-        self._meter.arrived(prompt)
+        self._meter.arrived()
         features = Features(
             request_id=str(number), blocks=trace.blocks[number], block_tokens=trace.block_tokens or 64,
             prompt_tokens=prompt, output_tokens=1, priority=trace.priority[number], session=trace.session[number],
@@ -254,7 +254,7 @@ class SplitWorld:
             if work.keeps:
                 if self.split.first_token == "decode":
                     work.first_s = -1.0
-                self._meter.computed(work.prompt_tokens, work.cached_tokens)
+                self._meter.computed(work.prompt_tokens - work.cached_tokens)
                 self._kept[station.slot] += 1
                 self._pending.append(_Pending(work, station, now))
             else:
@@ -295,7 +295,7 @@ class SplitWorld:
             self._answered(work)
             return True
         self._look_at_all(now)
-        slot = self._policy.place(work.prompt_tokens, self._mean_output, self._views, source.slot)
+        slot = self._policy.place(work.prompt_tokens, self._meter.output_tokens, self._views, source.slot)
         if slot < 0:
             return False
         target = self._stations[slot]
@@ -320,6 +320,7 @@ class SplitWorld:
         target.coming_tokens += work.prompt_tokens
         self._tell_evicted(target, now)
         self.waited_s.append(now - pending.since_s)
+        self._meter.sent(missing * self.split.kv_bytes / self.split.link_bytes_s)
         self.links.start(
             source.slot, slot, missing * self.split.kv_bytes, lambda: self._arrived(work, source, follower, target)
         )
@@ -343,9 +344,7 @@ class SplitWorld:
 
     def _answered(self, work: Work) -> None:
         self.outcomes.over(work, self.trace.arrival_s[work.number] / self.settings.speedup)
-        self._num_outputs += 1
-        pace = max(0.02, 1.0 / self._num_outputs)
-        self._mean_output += pace * (work.output_tokens - self._mean_output)
+        self._meter.answered(work.prompt_tokens, work.output_tokens)
         self._num_over += 1
 
     # --- roles -------------------------------------------------------------------------------------------------------
@@ -355,7 +354,8 @@ class SplitWorld:
         self._look_at_all(now)
         costs = self.core.service.typical
         demand = self._meter.look(now, costs.overhead_s, costs.prefill_s, self.core.num_waiting, len(self._pending))
-        slot = self._policy.turn(self._views, demand)
+        known = costs.is_warm or now > _LEARNING_S
+        slot = self._policy.turn(self._views, demand) if known else -1
         if slot >= 0:
             station = self._stations[slot]
             self._change(station, "decode" if station.view.role == "prefill" else "prefill")
@@ -367,7 +367,7 @@ class SplitWorld:
     def _look_at_all(self, now: float) -> None:
         for station, replica in zip(self._stations, self.core.replicas, strict=True):
             queued_s = replica.backlog_s(now) + replica.num_unanswered * replica.model.overhead_s
-            station.look(now, self._mean_output, queued_s)
+            station.look(now, self._meter.output_tokens, queued_s)
 
     def _change(self, station: _Station, role: Role) -> None:
         """Its role is another from now on; it takes work in it once it may."""
