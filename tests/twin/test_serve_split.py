@@ -99,7 +99,7 @@ def burst() -> list[tuple[float, int, int, int]]:
 
 @pytest.mark.parametrize("change_s", [0.0, 0.5])
 def test_adaptive_follows_the_load_and_a_change_may_cost_time(change_s: float) -> None:
-    roomy = Limits(kv_blocks=640, block_tokens=4, max_batched_tokens=128, max_seqs=8)
+    roomy = Limits(kv_blocks=640, block_tokens=4, max_batched_tokens=128, max_seqs=32)
     ran = world(burst(), num=4, limits=roomy, policy="adaptive", num_prefill=1, role_change_s=change_s)
     outcomes = ran.run()
     check_over(ran, 600)
