@@ -97,7 +97,9 @@ def whole(platform: Platform, prompt: str, max_tokens: int) -> int:
     """One chat answered in one piece: until its end its client has seen no byte. Returns the status."""
     where = urlsplit(platform.gateway)
     connection = HTTPConnection(where.hostname or "", where.port, timeout=60)
-    body = {"model": "nap", "max_tokens": max_tokens, "messages": [{"role": "user", "content": prompt}]}
+    body = {
+        "model": "nap", "max_tokens": max_tokens, "ignore_eos": True, "messages": [{"role": "user", "content": prompt}],
+    }  # fmt: skip
     try:
         connection.request(
             "POST", "/v1/chat/completions", json.dumps(body), {"authorization": f"Bearer {platform.key}"}
@@ -138,3 +140,20 @@ def test_who_has_seen_nothing_never_sees_a_replica_go(own_platform: Callable[...
     assert len(_ready(platform)) == 1
     until(lambda: len(platform.usage_rows()) >= len(statuses), 20, "the ledger's rows")
     assert any(row["tries"] > 1 for row in platform.usage_rows())
+
+
+def test_a_replica_that_is_given_up_too_busy_hands_its_work_over(own_platform: Callable[..., Platform]) -> None:
+    platform = own_platform("--empty")
+    platform.run("apply", "-f", "-", "-y", stdin=nap("1..2") + "drain_timeout: 500ms\n")
+    platform.run("scale", "nap", "2")
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(whole, platform, f"Tell story {worker}.", 64) for worker in range(4)]
+        until(lambda: [r["in_flight"] for r in platform.control.live()["replicas"]] == [2, 2], 20, "work for both")
+        platform.run("scale", "nap", "1", "--detach")
+        assert [future.result() for future in asking] == [200] * 4
+    events = platform.control.events(limit=1000)["events"]
+    assert [e["message"] for e in events if e["code"] == "replica.stopping"] == [
+        "stops: still busy after draining 0.5 s"
+    ]
+    until(lambda: len(platform.usage_rows()) == 4, 20, "the ledger's rows")
+    assert sorted(row["tries"] for row in platform.usage_rows()) == [1, 1, 2, 2]

@@ -178,6 +178,9 @@ class Service(Spec):
     priority: Priority = 5
     """1 to 9; 9 goes first, for a place on the machines and in the request queue."""
     routing: Routing = Routing()
+    drain_timeout: Seconds = 30.0
+    """Longest that a replica on its way out may finish what it runs. Then streams still open are cut, and what it has
+    not begun to answer goes elsewhere."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Service":

@@ -5,7 +5,7 @@ import pytest
 
 from roadbed.control.placement import Node
 from roadbed.control.reconcilers.actions import Drain, Fail, Start, Stop, Wait
-from roadbed.control.reconcilers.decide import BACKOFF_MAX_S, DRAIN_LIMIT_S, START_LIMIT_S, backoff_s
+from roadbed.control.reconcilers.decide import BACKOFF_MAX_S, START_LIMIT_S, backoff_s
 from roadbed.spec.quantity import IntRange
 from roadbed.spec.service import OpenAIEngine, Resources, Routing, Service, VllmEngine
 from tests.control.reconcilers.world import LOAD_S, PULL_S, FakeMachine
@@ -164,7 +164,7 @@ def test_scaling_down_drains_before_it_stops(machine: FakeMachine) -> None:
     machine.now += 1.0
     machine.step()
     assert machine.rows["chat-1"].state == "draining"
-    machine.now += DRAIN_LIMIT_S
+    machine.now += CHAT.drain_timeout
     machine.step()
     assert machine.rows["chat-1"].state == "stopping"
     machine.settle()

@@ -40,7 +40,6 @@ START_LIMIT_S = 300.0
 """Starting longer than this is stuck (vLLM brings its own limit)."""
 DRAIN_MIN_S = 0.5
 """Gateways look at the snapshot every 0.1 s; only then does idle mean idle."""
-DRAIN_LIMIT_S = 30.0
 STOP_AGAIN_S = 5.0
 """A stop that left the process running this long was lost; say it again."""
 _USE = {"ready": 0, "starting": 1, "pulling": 2, "pending": 3}
@@ -166,8 +165,10 @@ def _while_draining(world: World, replica: ReplicaRow, alive: bool, now: float) 
     if not alive and not replica.is_external:
         return Forget(replica.id)
     for_s = now - replica.since
-    if for_s >= DRAIN_LIMIT_S:
-        return Stop(replica.id, f"still busy after draining {DRAIN_LIMIT_S:g} s")
+    # As the service says now: a changed limit restarts nothing, so the replica's own spec may be an old one.
+    spec = next((row.spec for row in world.services if row.name == replica.service), replica.spec)
+    if for_s >= max(spec.drain_timeout, DRAIN_MIN_S):
+        return Stop(replica.id, f"still busy after draining {spec.drain_timeout:g} s")
     return Stop(replica.id, "idle") if for_s >= DRAIN_MIN_S and replica.id in world.idle else None
 
 

@@ -3,7 +3,7 @@
 import msgspec
 from sqlalchemy import Connection
 
-from roadbed.control.reconcilers.decide import DRAIN_LIMIT_S, START_LIMIT_S
+from roadbed.control.reconcilers.decide import START_LIMIT_S
 from roadbed.control.services.scaling import ScalingStatus, scaling_status
 from roadbed.control.services.service import require_service
 from roadbed.control.state import State
@@ -75,13 +75,13 @@ def _summary(service: ServiceRow, replicas: list[ReplicaRow], num_ready: int) ->
 
 
 def _story(row: ReplicaRow, service: ServiceRow) -> ReplicaStory:
-    why, following, at = _because(row)
+    why, following, at = _because(row, service)
     if row.generation < service.launch_generation and row.state not in ("draining", "stopping"):
         following, at = "replaced by a newer spec once its successor is ready", None
     return ReplicaStory(id=row.id, state=row.state, since=row.since, why=why, next=following, next_at=at)
 
 
-def _because(row: ReplicaRow) -> tuple[str, str, float | None]:
+def _because(row: ReplicaRow, service: ServiceRow) -> tuple[str, str, float | None]:
     match row.state:
         case "pending":
             why = f"{row.reason}: {row.message}" if row.reason else "not placed yet"
@@ -96,7 +96,7 @@ def _because(row: ReplicaRow) -> tuple[str, str, float | None]:
         case "ready":
             return "answers requests", "nothing to do", None
         case "draining":
-            return row.message, "stops when idle, at the latest then", row.since + DRAIN_LIMIT_S
+            return row.message, "stops when idle, at the latest then", row.since + service.spec.drain_timeout
         case "stopping":
             return row.message, "forgotten when its process is gone", None
         case _:
