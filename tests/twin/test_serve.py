@@ -177,3 +177,47 @@ def test_the_published_trace_on_the_published_engine() -> None:
     found = figures(World(trace, [server] * 4, Settings(policy="round_robin")).run())
     assert found.output_tokens_per_s * found.makespan_s == pytest.approx(sum(trace.output_tokens))
     assert 0.2 < found.ttft_s.mean < 1.0
+
+
+# --- adapters and models ---------------------------------------------------------------------------------------------
+
+TWO_PLACES = Limits(
+    kv_blocks=400, block_tokens=64, max_batched_tokens=1024, max_seqs=32, max_adapters=2, adapter_load_s=0.5
+)
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_every_router_serves_adapters(policy: str) -> None:
+    trace = stream(adapters=6, rate=4.0)
+    found = figures(run(trace, policy, limits=TWO_PLACES))
+    assert found.shed == 0
+    assert found.requests == len(trace)
+
+
+def test_who_knows_what_is_loaded_loads_less() -> None:
+    trace = stream(adapters=6, seconds=120.0)
+    ours, blind = (figures(run(trace, name, limits=TWO_PLACES)) for name in ("roadbed", "round_robin"))
+    assert ours.ttft_s.mean < 0.3 * blind.ttft_s.mean
+    told = figures(run(trace, "llmd_111", limits=TWO_PLACES))
+    assert told.ttft_s.mean < blind.ttft_s.mean
+
+
+def test_requests_go_where_their_model_is() -> None:
+    trace = Trace("two")
+    for at in range(60):
+        trace.add(0.2 * at, 500, 20, model="small" if at % 3 else "large")
+    trace.add(13.0, 500, 20, model="unknown")
+    servers = [Server(step=MODEL, limits=LIMITS, model=name) for name in ("small", "large", "small")]
+    world = World(trace, servers, Settings(policy="least_load"))
+    outcomes = world.run()
+    assert outcomes.reasons == {"no_capable": 1}
+    assert {outcomes.slots[at] for at in range(60) if at % 3} == {0, 2}
+    assert {outcomes.slots[at] for at in range(60) if not at % 3} == {1}
+
+
+def test_without_names_every_model_will_do() -> None:
+    trace = Trace("t")
+    for at in range(6):
+        trace.add(at * 10.0, 500, 20)
+    servers = [Server(step=MODEL, limits=LIMITS, model=name) for name in ("small", "large")]
+    assert set(World(trace, servers, Settings(policy="round_robin")).run().slots) == {0, 1}

@@ -89,6 +89,11 @@ def test_generic(tmp_path: Path) -> None:
     assert trace.block_tokens == 4
     assert list(trace.blocks[1]) == [5, 6]
     assert trace.priority[0] == 1
+    named = read_trace(written(tmp_path, lines({**row, "adapter": "law", "model": "m"}, {**row, "adapter": None})))
+    assert (named.adapter, named.model) == (["law", ""], ["m", ""])
+    assert list(named.blocks[0]) != [5, 6] == list(named.blocks[1])
+    with pytest.raises(SpecError, match="adapter has 201 characters"):
+        read_trace(written(tmp_path, lines({**row, "adapter": "x" * 201})))
     text = "arrival_s,prompt_tokens,output_tokens\n0,5,5\n"
     assert len(read_trace(written(tmp_path, text, "g.csv"))) == 1
 

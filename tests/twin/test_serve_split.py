@@ -143,6 +143,21 @@ def test_everybody_ends_once_and_both_roles_are_always_there(
     check_over(ran, len(rows))
 
 
+@pytest.mark.parametrize("policy", ["static", "adaptive"])
+def test_adapters_are_loaded_on_both_sides(policy: str) -> None:
+    trace = trace_of([(0.05 * at, 40, 10, at % 3) for at in range(60)])
+    trace.adapter = [("", "law", "art", "sea")[at % 4] for at in range(60)]
+    limits = Limits(
+        kv_blocks=64, block_tokens=4, max_batched_tokens=64, max_seqs=8, max_adapters=1, adapter_load_s=0.05
+    )
+    ran = SplitWorld(trace, StepTimer(MODEL), limits, 3, Settings(policy="roadbed"), Split(policy=policy))
+    ran.run()
+    check_over(ran, 60)
+    assert all(engine.adapters.num_busy == 0 for engine in ran.engines)
+    assert ran.engines[0].adapters.loaded
+    assert any(engine.adapters.loaded for engine in ran.engines[1:])
+
+
 def test_the_same_seed_gives_the_same_run() -> None:
     first = world(burst(), num=4, policy="adaptive").run()
     second = world(burst(), num=4, policy="adaptive").run()

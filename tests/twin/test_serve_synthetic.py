@@ -123,3 +123,16 @@ def test_streams_are_what_they_always_were() -> None:
         repr((list(trace.arrival_s), list(trace.prompt_tokens), list(trace.output_tokens))).encode()
     )
     assert digest.hexdigest()[:16] == "55201c2005b31888"
+
+
+def test_adapters_follow_a_zipf_law_and_change_nothing_else() -> None:
+    plain, wanted = (generate(Recipe(rate=50, seconds=100, adapters=num, share=0.5)) for num in (0, 8))
+    assert not plain.adapters
+    assert wanted.adapters == tuple(f"adapter-{rank}" for rank in range(1, 9))
+    assert plain.arrival_s == wanted.arrival_s
+    assert plain.prompt_tokens == wanted.prompt_tokens
+    counts = [wanted.adapter.count(f"adapter-{rank}") for rank in (1, 2, 4)]
+    assert counts[0] / counts[1] == pytest.approx(2, rel=0.2)
+    assert counts[0] / counts[2] == pytest.approx(4, rel=0.25)
+    even = generate(Recipe(rate=50, seconds=100, adapters=8, zipf=0))
+    assert even.adapter.count("adapter-1") == pytest.approx(len(even) / 8, rel=0.15)

@@ -44,3 +44,18 @@ def test_taken_is_the_first_of_them() -> None:
     assert len(few) == 2
     assert few.prompt_tokens == array("q", [1, 2])
     assert len(trace) == 3
+
+
+def test_prefixes_are_apart_for_each_adapter_and_model() -> None:
+    trace = Trace("t", 4)
+    for at, (adapter, model) in enumerate([("", ""), ("law", ""), ("law", ""), ("", "m"), ("law", "m")]):
+        trace.add(5.0 - at, 8, 1, [1, 2], adapter=adapter, model=model)
+    assert list(trace.blocks[0]) == [1, 2]
+    assert trace.blocks[1] == trace.blocks[2]
+    assert len({block for blocks in trace.blocks for block in blocks}) == 8
+    assert (trace.adapters, trace.models) == (("law",), ("m",))
+    trace.in_order()
+    assert trace.adapter == ["law", "", "law", "law", ""]
+    assert trace.model == ["m", "m", "", "", ""]
+    first = trace.taken(2)
+    assert (first.adapter, first.model) == (["law", ""], ["m", "m"])

@@ -64,6 +64,9 @@ _OPTIONS = (
                  help="Tokens of an iteration."),
     click.option("--max-seqs", type=click.IntRange(1, 1 << 16), default=256, show_default=True,
                  help="Requests a replica runs at once."),
+    click.option("--max-adapters", type=click.IntRange(1, 10_000), default=4, show_default=True,
+                 help="Adapters (LoRA) of the trace that a replica has loaded at once."),
+    click.option("--adapter-load", type=Duration(), default="500ms", show_default=True, help="What loading one takes."),
     click.option("--tp", type=click.IntRange(1, 64), help="Tensor-parallel degree. Default: the profile's."),
     click.option("--requests", type=click.IntRange(1), help="Take the first so many."),
     click.option("--rate", type=Ratio(1e-6, 1e6), default=1.0, help="Conversations/s where a trace has no times."),
@@ -116,6 +119,7 @@ def command(trace: str, as_json: bool, **given: Any) -> None:
     asked = Asked(
         kv_blocks=given["kv_blocks"] or 0, block_tokens=given["block_tokens"] or 0,
         max_batched_tokens=given["max_batched_tokens"], max_seqs=given["max_seqs"], tp=given["tp"] or 0,
+        max_adapters=given["max_adapters"], adapter_load_s=given["adapter_load"],
     )  # fmt: skip
     slo = given["slo"]
     settings = Settings(

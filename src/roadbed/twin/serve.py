@@ -55,10 +55,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """One replica: its step times and how its engine was started. devices: it takes; cost_per_hour: CNY."""
+    """One replica: its step times and how its engine was started. devices: it takes; cost_per_hour: CNY. model: it
+    serves; it matters where a trace names models."""
 
     step: StepModel
     limits: Limits
+    model: str = ""
     devices: int = 1
     cost_per_hour: float = 0.0
 
@@ -66,9 +68,12 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 class _Replica:
     """An engine, its place in the router, and the event at which its iterations end."""
 
-    __slots__ = ("blocks", "draining", "engine", "handle", "id", "slot", "world")
+    __slots__ = ("blocks", "draining", "engine", "handle", "id", "model", "slot", "world")
 
-    def __init__(self, world: "World", slot: int, name: str, engine: Engine, blocks: "BlockMap") -> None:
+    def __init__(
+        self, world: "World", slot: int, name: str, engine: Engine, blocks: "BlockMap", model: str = ""
+    ) -> None:
+        self.model = model
         self.world = world
         self.slot = slot
         self.id = name
@@ -131,6 +136,7 @@ class World:
         self._tries: dict[int, int] = {}
         self._is_ticking = False
         self._servers = list(servers)
+        self._adapters, self._has_models = trace.adapters, bool(trace.models)
         self._timers: dict[int, StepTimer] = {}
         self._largest_tokens = max(server.limits.kv_blocks * server.limits.block_tokens for server in servers)
         self._replicas: list[_Replica] = []
@@ -183,6 +189,7 @@ class World:
             request_id=str(number), blocks=trace.blocks[number], block_tokens=trace.block_tokens or 64,
             prompt_tokens=prompt, output_tokens=self.core.output_tokens(None), priority=trace.priority[number],
             session=trace.session[number], slo_ttft_s=self.settings.slo_ttft_s, slo_tpot_s=self.settings.slo_itl_s,
+            adapter=trace.adapter[number], model=trace.model[number],
         )  # fmt: skip
         self._carry_out(self.core.arrive(features, now))
         self._watch_queue()
@@ -208,7 +215,8 @@ class World:
             return
         blocks = replica.blocks.to_engine(trace.blocks[number])
         self.outcomes.sent(number, decision)
-        replica.submit(Work(number, prompt, output, blocks, trace.priority[number]), now)
+        work = Work(number, prompt, output, blocks, trace.priority[number], adapter=trace.adapter[number])
+        replica.submit(work, now)
         replica.begin(now)
         self._tell_evicted(replica, now)
 
@@ -242,13 +250,14 @@ class World:
         timer = self._timers.setdefault(id(server.step), StepTimer(server.step))
         engine = Engine(timer, server.limits, tells=self.settings.cache_news)
         blocks = BlockMap(self.trace.block_tokens, server.limits.block_tokens)
-        replica = _Replica(self, slot, f"r{self._num_made}", engine, blocks)
+        replica = _Replica(self, slot, f"r{self._num_made}", engine, blocks, server.model)
         self._num_made += 1
         self._replicas.append(replica)
         self._by_slot[slot] = replica
 
     def _tell_replicas(self) -> None:
-        self.core.set_replicas([_info(replica) for replica in self._replicas], self.kernel.now)
+        infos = [_info(replica, self._adapters, self._has_models) for replica in self._replicas]
+        self.core.set_replicas(infos, self.kernel.now)
         self._watch_queue()
 
     def _grow(self) -> None:
@@ -372,9 +381,12 @@ def idle_ttft_s(step: StepModel, limits: Limits, prompt_tokens: int) -> float:
     return seconds
 
 
-def _info(replica: _Replica) -> ReplicaInfo:
+def _info(replica: _Replica, adapters: tuple[str, ...], has_models: bool) -> ReplicaInfo:
+    """Every replica can load every adapter of the trace; models count where the trace names some."""
     limits = replica.engine.limits
     return ReplicaInfo(
         id=replica.id, slot=replica.slot, max_concurrency=limits.max_seqs,
-        kv_tokens=limits.kv_blocks * limits.block_tokens, draining=replica.draining,
+        kv_tokens=limits.kv_blocks * limits.block_tokens, draining=replica.draining, adapters=adapters,
+        max_adapters=limits.max_adapters, adapter_load_s=limits.adapter_load_s,
+        models=(replica.model,) if has_models else (),
     )  # fmt: skip

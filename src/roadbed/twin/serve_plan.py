@@ -60,6 +60,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     max_batched_tokens: int = 8192
     max_seqs: int = 256
     tp: int = 0
+    max_adapters: int = 4
+    adapter_load_s: float = 0.5
 
 
 def limits_for(profile: Profile, trace: Trace, asked: Asked) -> Limits:
@@ -74,6 +76,7 @@ def limits_for(profile: Profile, trace: Trace, asked: Asked) -> Limits:
     return Limits(
         kv_blocks=asked.kv_blocks or max(1, profile.variant(asked.tp).kv_tokens // block_tokens),
         block_tokens=block_tokens, max_batched_tokens=asked.max_batched_tokens, max_seqs=asked.max_seqs,
+        max_adapters=asked.max_adapters, adapter_load_s=asked.adapter_load_s,
     )  # fmt: skip
 
 
@@ -85,6 +88,7 @@ def servers_for(groups: Fleet, profiles: Mapping[str, Profile], trace: Trace, as
         server = Server(
             step=profile.variant(asked.tp).step, limits=limits_for(profile, trace, asked),
             devices=asked.tp or profile.tp, cost_per_hour=group.cost_per_hour,
+            model=profile.model,
         )  # fmt: skip
         found += [server] * group.num
     return found
@@ -207,6 +211,11 @@ def warnings(trace: Trace, profile: Profile, asked: Asked, settings: Settings) -
     limits = limits_for(profile, trace, asked)
     variant = profile.variant(asked.tp)
     said = list(trace.notes)
+    if trace.adapters:
+        said.append(
+            f"{len(trace.adapters)} adapters: {limits.max_adapters} at once on a replica, loading one is taken to cost"
+            f" {limits.adapter_load_s:g} s"
+        )
     if not profile.measured:
         said.append(f"profile {profile.name}: {profile.fit}")
     longest = max(prompt + out for prompt, out in zip(trace.prompt_tokens, trace.output_tokens, strict=True))

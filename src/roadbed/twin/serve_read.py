@@ -6,7 +6,7 @@
     BurstGPT      CSV: Timestamp (s), Request tokens, Response tokens; a response of 0 is a request that failed there
     ShareGPT      JSON lines: conversations of turns; no times, so they arrive as a Poisson process
     generic       CSV or JSON lines: arrival_s, prompt_tokens, output_tokens; where known session, priority,
-                  block_hashes with block_tokens
+                  adapter, model, block_hashes with block_tokens
 
 What can't be replayed (a prompt of no tokens, times that are none, too few hashes) ends the reading with its row.
 """
@@ -23,6 +23,7 @@ from roadbed.twin.table import HINT, Row, header_of, read_csv, read_jsonl
 MOONCAKE_BLOCK, BAILIAN_BLOCK = 512, 16
 MOST_TOKENS = 10_000_000
 CHARS_PER_TOKEN = 4.0
+_MOST_NAME = 200
 _READING_CHARS_S = 25.0
 """How fast people read and type, together: what a conversation waits between an answer and the next question."""
 
@@ -133,7 +134,18 @@ def _generic(trace: Trace, row: Row) -> None:
     blocks = _hashes(row, "block_hashes", prompt, size) if size else []
     priority = row.integer("priority", 5, least=1, most=9)
     session = row.text("session") or None
-    trace.add(row.number("arrival_s"), prompt, _tokens(row, "output_tokens"), blocks, session, priority)
+    trace.add(
+        row.number("arrival_s"), prompt, _tokens(row, "output_tokens"), blocks, session, priority,
+        _name(row, "adapter"), _name(row, "model"),
+    )  # fmt: skip
+
+
+def _name(row: Row, column: str) -> str:
+    """Of an adapter or a model, "" where none is named."""
+    name = row.text(column).strip()
+    if len(name) > _MOST_NAME:
+        raise row.error(f"{column} has {len(name)} characters, at most {_MOST_NAME} are a name", column)
+    return name
 
 
 def _date_s(row: Row, column: str) -> float:

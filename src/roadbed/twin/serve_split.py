@@ -152,6 +152,7 @@ class SplitWorld:
             max_wait_s=settings.max_wait_s, admission=gated, block_bytes=(trace.block_tokens or 64) * _BYTES_PER_TOKEN,
         )  # fmt: skip
         self._timer = timer
+        self._adapters = trace.adapters
         self._targets = Targets(settings.slo_ttft_s or _TTFT_S, settings.slo_itl_s or _TPOT_S)
         self._policy = create(split.policy, self._step_s, self._targets)
         self._map = BlockMap(trace.block_tokens, limits.block_tokens)
@@ -224,7 +225,7 @@ class SplitWorld:
         features = Features(
             request_id=str(number), blocks=trace.blocks[number], block_tokens=trace.block_tokens or 64,
             prompt_tokens=prompt, output_tokens=1, priority=trace.priority[number], session=trace.session[number],
-            slo_ttft_s=self.settings.slo_ttft_s,
+            slo_ttft_s=self.settings.slo_ttft_s, adapter=trace.adapter[number], model=trace.model[number],
         )  # fmt: skip
         self._carry_out(self.core.arrive(features, now))
         self._watch_queue()
@@ -238,7 +239,10 @@ class SplitWorld:
         trace, station = self.trace, self._stations[decision.slot]
         blocks = self._map.to_engine(trace.blocks[number])
         self.outcomes.sent(number, decision)
-        work = Work(number, trace.prompt_tokens[number], 1, blocks, trace.priority[number], keeps=True)
+        work = Work(
+            number, trace.prompt_tokens[number], 1, blocks, trace.priority[number], adapter=trace.adapter[number],
+            keeps=True,
+        )  # fmt: skip
         end_s = station.engine.submit(work, now)
         if end_s is not None:
             station.sync(end_s)
@@ -310,7 +314,7 @@ class SplitWorld:
             self._released(work, source, now)
             source.begin(now)
             return True
-        follower = Work(work.number, work.prompt_tokens, output, work.blocks, work.priority)
+        follower = Work(work.number, work.prompt_tokens, output, work.blocks, work.priority, adapter=work.adapter)
         follower.first_s, follower.cached_tokens, follower.arrived_s = work.first_s, work.cached_tokens, work.arrived_s
         missing = target.engine.reserve(follower, now)
         if target.engine.is_busy:
@@ -405,7 +409,8 @@ class SplitWorld:
             infos.append(
                 ReplicaInfo(
                     id=station.id, slot=station.slot, max_concurrency=limits.max_seqs, kv_tokens=view.capacity_tokens,
-                    draining=view.role != "prefill" or view.changing,
+                    draining=view.role != "prefill" or view.changing, adapters=self._adapters,
+                    max_adapters=limits.max_adapters, adapter_load_s=limits.adapter_load_s,
                 )
             )  # fmt: skip
         self.core.set_replicas(infos, self.kernel.now)

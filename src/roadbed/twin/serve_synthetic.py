@@ -3,12 +3,14 @@
 `synthetic:rate=5,seconds=600,prompt=1024,output=256` is a Poisson process of log-normal lengths. `share` gives prompts
 a common head (system prompts, documents) drawn from `prefixes` of them by a Zipf law; `turns` makes each arrival a
 conversation whose next question repeats all before it; `swing` lets the rate follow a day's sine once over the run.
+`adapters` lets every arrival want one of so many by a Zipf law of exponent `zipf`.
 
 `shape=FILE` lets it follow a recorded day instead, stretched over `seconds` at the mean `rate`; `lengths=FILE` draws
 prompt and output lengths of the requests of a trace, both of one of them, instead of log-normal ones.
 """
 
 import difflib
+import itertools
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -31,7 +33,8 @@ _THINK_S = 20.0
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """rate: arrivals per second; prompt, output: mean tokens; share: of a prompt that is a common head, 0..1."""
+    """rate: arrivals per second; prompt, output: mean tokens; share: of a prompt that is a common head, 0..1. adapters:
+    0 = everybody asks for the base model; zipf: 0 makes all of them equally popular."""
 
     rate: float = 1.0
     seconds: float = 600.0
@@ -41,6 +44,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     prefixes: float = 16.0
     turns: float = 1.0
     swing: float = 0.0
+    adapters: float = 0.0
+    zipf: float = 1.0
     seed: float = 0.0
     shape: str = ""
     lengths: str = ""
@@ -48,7 +53,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
 _FILES = ("shape", "lengths")
 _LEAST = {"rate": 1e-6, "seconds": 1e-3, "prompt": 1.0, "output": 1.0, "prefixes": 1.0, "turns": 1.0}
-_MOST = {"share": 1.0, "swing": 1.0, "prompt": 1e6, "output": 1e6, "prefixes": 1e6, "turns": 1000.0}
+_MOST = {"share": 1.0, "swing": 1.0, "prompt": 1e6, "output": 1e6, "prefixes": 1e6, "turns": 1000.0,
+         "adapters": 1e4, "zipf": 10.0}  # fmt: skip
 
 
 def parse(text: str) -> Recipe:
@@ -90,6 +96,7 @@ def generate(recipe: Recipe) -> Trace:
     trace.notes.append(f"{trace.name}: made up, not recorded: {_words(recipe)}")
     weights = [1 / rank for rank in range(1, int(recipe.prefixes) + 1)]
     heads = random.Random(int(recipe.seed) + 1).choices(range(len(weights)), weights, k=_MOST_HEADS)
+    adapters = _Adapters(recipe)
     now_s, number = 0.0, 0
     while True:
         now_s += chance.expovariate(recipe.rate * most)
@@ -97,7 +104,7 @@ def generate(recipe: Recipe) -> Trace:
             break
         if relative is not None and chance.random() * most > relative(now_s):
             continue
-        _conversation(trace, recipe, chance, now_s, number, heads[number % _MOST_HEADS], lengths)
+        _conversation(trace, recipe, chance, now_s, number, heads[number % _MOST_HEADS], lengths, adapters.draw())
         number += 1
     if not len(trace):
         raise _wrong("no request falls into that time; raise rate or seconds")
@@ -106,7 +113,7 @@ def generate(recipe: Recipe) -> Trace:
 
 def _conversation(
     trace: Trace, recipe: Recipe, chance: random.Random, now_s: float, number: int, head: int,
-    lengths: "_Lengths",
+    lengths: "_Lengths", adapter: str,
 ) -> None:  # fmt: skip
     """One arrival and the turns that follow it: a turn's prompt is all before it and a new question."""
     turns = max(1, round(chance.expovariate(1 / recipe.turns))) if recipe.turns > 1 else 1
@@ -118,7 +125,7 @@ def _conversation(
         output = lengths.output()
         own = prompt // BLOCK_TOKENS - shared
         blocks = [*(-1 - head * 65536 - at for at in range(shared)), *((number << 20) + at for at in range(own))]
-        trace.add(now_s, prompt, output, blocks, session)
+        trace.add(now_s, prompt, output, blocks, session, adapter=adapter)
         prompt += output + max(1, lengths.prompt() // 8)
         now_s += chance.expovariate(1 / _THINK_S)
 
@@ -158,6 +165,19 @@ class _Lengths:
 
     def output(self) -> int:
         return self._output if self._pairs else _length(self._chance, self._recipe.output)
+
+
+class _Adapters:
+    """Draws who wants which, apart from the rest of chance: without adapters a stream is what it was."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._chance = random.Random(int(recipe.seed) + 2)
+        self._names = [f"adapter-{rank}" for rank in range(1, int(recipe.adapters) + 1)]
+        self._sums = list(itertools.accumulate(rank**-recipe.zipf for rank in range(1, len(self._names) + 1)))
+
+    def draw(self) -> str:
+        """A name, "" where there are none."""
+        return self._chance.choices(self._names, cum_weights=self._sums)[0] if self._names else ""
 
 
 def _swung(recipe: Recipe, now_s: float) -> float:

@@ -6,8 +6,11 @@ with the first row it was seen in; what can't be replayed never gets in here (`s
 """
 
 import statistics
+import sys
 from array import array
 from collections.abc import Sequence
+
+from roadbed.router.blocks import salted
 
 _HOLE_TIMES, _HOLE_LEAST_S = 50.0, 60.0
 
@@ -15,12 +18,13 @@ _HOLE_TIMES, _HOLE_LEAST_S = 50.0, 60.0
 class Trace:
     """Requests in order of arrival, the first at 0 s. block_tokens: of `blocks`; 0 = the trace knows no prefixes.
 
-    blocks[i]: hashes of the full blocks of prompt i. synthetic: made up, not recorded.
+    blocks[i]: hashes of the full blocks of prompt i, apart for each adapter and model. adapter, model: of each request;
+    "" = the base model, and the only one. synthetic: made up, not recorded.
     """
 
     __slots__ = (
-        "arrival_s", "block_tokens", "blocks", "name", "notes", "output_tokens", "priority", "prompt_tokens",
-        "session", "synthetic",
+        "adapter", "arrival_s", "block_tokens", "blocks", "model", "name", "notes", "output_tokens", "priority",
+        "prompt_tokens", "session", "synthetic",
     )  # fmt: skip
 
     def __init__(self, name: str, block_tokens: int = 0, *, synthetic: bool = False) -> None:
@@ -34,21 +38,37 @@ class Trace:
         self.priority = array("b")
         self.blocks: list[Sequence[int]] = []
         self.session: list[str | None] = []
+        self.adapter: list[str] = []
+        self.model: list[str] = []
 
     def __len__(self) -> int:
         return len(self.arrival_s)
 
     def add(
         self, arrival_s: float, prompt_tokens: int, output_tokens: int, blocks: Sequence[int] = (),
-        session: str | None = None, priority: int = 5,
+        session: str | None = None, priority: int = 5, adapter: str = "", model: str = "",
     ) -> None:  # fmt: skip
-        """One request more, in whatever order."""
+        """One request more, in whatever order. blocks: as if there were one model alone."""
+        if blocks and (adapter or model):
+            blocks = salted(blocks, f"{model}/{adapter}")
         self.arrival_s.append(arrival_s)
         self.prompt_tokens.append(prompt_tokens)
         self.output_tokens.append(output_tokens)
         self.priority.append(priority)
         self.blocks.append(array("q", blocks) if blocks else ())
         self.session.append(session)
+        self.adapter.append(sys.intern(adapter))
+        self.model.append(sys.intern(model))
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Those that any request wants, in order of name."""
+        return tuple(sorted(set(self.adapter) - {""}))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Those named by any request, in order."""
+        return tuple(sorted(set(self.model) - {""}))
 
     def in_order(self, lines: Sequence[int] = ()) -> "Trace":
         """Sorts by arrival, shifts the first to 0; given `lines`, where each row stands, notes what is odd."""
@@ -62,6 +82,8 @@ class Trace:
             setattr(self, column, array(values.typecode, (values[at] for at in order)))
         self.blocks = [self.blocks[at] for at in order]
         self.session = [self.session[at] for at in order]
+        self.adapter = [self.adapter[at] for at in order]
+        self.model = [self.model[at] for at in order]
         if lines:
             self._note_holes([lines[at] for at in order])
         return self
@@ -70,7 +92,9 @@ class Trace:
         """The first `num` requests, as another trace that shares what it can."""
         found = Trace(self.name, self.block_tokens, synthetic=self.synthetic)
         found.notes = self.notes
-        for column in ("arrival_s", "prompt_tokens", "output_tokens", "priority", "blocks", "session"):
+        for column in (
+            "arrival_s", "prompt_tokens", "output_tokens", "priority", "blocks", "session", "adapter", "model",
+        ):  # fmt: skip
             setattr(found, column, getattr(self, column)[:num])
         return found
 

@@ -1,6 +1,7 @@
 import pytest
 
 from roadbed.router.policies import create
+from tests.router.requests import info
 
 
 def test_the_sum_by_hand(bench) -> None:
@@ -37,3 +38,14 @@ def test_the_queue_score_is_relative_to_the_longest(bench) -> None:
     assert pool.ask(create("llmd_111"), blocks=range(10)).pick == 0
     pool.hold(1, range(6))
     assert pool.ask(create("llmd_111"), blocks=range(10)).pick == 1
+
+
+def test_a_loaded_adapter_counts_for_those_who_want_it(bench) -> None:
+    pool = bench(2)
+    for slot, replica in enumerate(pool.replicas):
+        replica.configure(info(slot, concurrency=64, adapters=("law", "art"), max_adapters=1))
+    pool.replicas[1].use_adapter("law")
+    pool.replicas[1].charge(0, 10_000, 0, 1)  # KV score 0.9 against 1
+    assert pool.ask(create("llmd_111")).pick == 0
+    assert pool.ask(create("llmd_111"), adapter="law").pick == 1, "0.9 + 1 against 1 + 0.8"
+    assert pool.ask(create("llmd_111"), adapter="art").pick == 0, "0.9 + 0 against 1 + 0.8"

@@ -1,4 +1,5 @@
 from roadbed.router.policies.roadbed import Roadbed
+from tests.router.requests import info
 
 POLICY = Roadbed()
 
@@ -103,3 +104,18 @@ def test_equals_are_not_herded(bench) -> None:
 
 def test_a_single_replica_is_no_choice(bench) -> None:
     assert bench(1).ask(POLICY, prompt=100).reason == "only_one"
+
+
+def test_an_adapter_that_must_be_loaded_costs_its_load_and_whom_it_stops(bench) -> None:
+    def tolerated(num_running: int) -> int:
+        for queued in range(0, 60_000, 500):
+            pool = bench(2)
+            for slot, replica in enumerate(pool.replicas):
+                replica.configure(info(slot, concurrency=64, adapters=("law", "art"), max_adapters=1))
+            pool.replicas[1].use_adapter("law")
+            pool.load(num_running, num_running, prefill=[0, queued])
+            if pool.ask(POLICY, prompt=100, adapter="law").pick == 0:
+                return queued
+        return 60_000
+
+    assert 0 < tolerated(0) < tolerated(30) < 60_000

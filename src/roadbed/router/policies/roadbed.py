@@ -120,8 +120,10 @@ def price(features: Features, candidates: Sequence[Replica], context: Context) -
         if num_new > 0 and len(lrus[bit]) + num_new > capacities[bit]:
             harm_s += prefix.eviction_loss_blocks(bit, num_new, now) * block_tokens * model.prefill_s
 
-        if features.adapter:
-            ttft_s += replica.adapter_s(features)
+        if features.adapter:  # loading it stops everybody there, as a prompt does
+            load_s = replica.adapter_s(features)
+            ttft_s += load_s
+            harm_s += load_s * (_STALL * running + future)
         own_s = ttft_s + output * (model.step_s + model.step_crowd_s * (running + 1))
         prices.append((weight * own_s + harm_s, ttft_s, harm_s, matched))
     return prices
