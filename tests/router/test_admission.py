@@ -95,3 +95,33 @@ def test_order_and_bounds_against_a_sorted_list(steps: list[tuple[str, int, int]
             assert queue.remove(oracle[which].features.request_id) == oracle.pop(which)
         assert len(queue) == len(oracle) <= 6
         assert len(queue._order) <= 2 * len(queue) + 65
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.floats(0, 60)), max_size=30), st.integers(0, 40), st.data())
+def test_who_goes_before_a_newcomer_is_counted(rows: list[tuple[int, float]], level: int, data: st.DataObject) -> None:
+    queue = WaitQueue(100)
+    for index, (priority, at) in enumerate(rows):
+        queue.push(waiting(str(index), at=at, priority=priority, deadline=at + 50))
+    left = {str(index): waiting("", at=at, priority=priority).level() for index, (priority, at) in enumerate(rows)}
+    for _ in range(data.draw(st.integers(0, 10))):
+        if data.draw(st.booleans()):
+            taken = queue.pop()
+            if taken is not None:
+                del left[taken.features.request_id]
+        else:
+            name = str(data.draw(st.integers(0, 40)))
+            assert (queue.remove(name) is not None) == (left.pop(name, None) is not None)
+    for gone in queue.expire(data.draw(st.floats(0, 120))):
+        del left[gone.features.request_id]
+    assert queue.num_before(level) == sum(other <= level for other in left.values())
+
+
+def test_size_never_puts_a_request_off_beyond_its_own_deadline() -> None:
+    long, hurried = waiting("long"), waiting("hurried")
+    long.cost_s = hurried.cost_s = 3.0
+    hurried.features.deadline = 10.0
+    assert long.level() > hurried.level()
+    hurried.features.deadline = 500.0
+    assert long.level() == hurried.level()
+    hurried.features.deadline = 0.5
+    assert hurried.level() == waiting("at once").level(), "nor ahead of those who came before it"

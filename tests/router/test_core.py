@@ -82,7 +82,9 @@ def test_retry_after_grows_with_the_queue() -> None:
     core.configure(policy="roadbed", max_queue=3, max_wait_s=30.0)
     core.arrive(request("c"), 0.0)
     core.arrive(request("d"), 0.0)
-    assert core.arrive(request("e"), 0.0).retry_after_s == pytest.approx(2 * one)
+    longer = core.arrive(request("e"), 0.0).retry_after_s
+    assert longer > 1.5 * one
+    assert core.arrive(request("f"), 0.0).retry_after_s > longer, "nobody is told to come back together with another"
 
 
 def test_no_queue_at_all_sheds_at_once() -> None:
@@ -479,3 +481,73 @@ def test_blocks_in_flight_are_kept_for_those_who_ask() -> None:
     assert set(core.replicas[0].active) == {1, 2, 4}
     core.cancel("b", 0.5)
     assert not core.replicas[0].active
+
+
+def warm(core: RouterCore, num: int = 40) -> float:
+    """Lets a core learn 1 ms per prompt token, 10 ms per step; returns the time."""
+    now = 0.0
+    for index in range(num):
+        name, prompt = f"warm{index}", 200 + 10 * index
+        core.arrive(request(name, prompt=prompt), now)
+        core.first_byte(name, now + prompt / 1e3)
+        core.finish(
+            name, now + prompt / 1e3 + 0.2, outcome_ok=True, prompt_tokens=prompt, cached_tokens=0, completion_tokens=20
+        )
+        now += 2.0
+    return now
+
+
+def test_batch_requests_fill_gaps() -> None:
+    core = router(2, concurrency=64, max_queue=100)
+    now = warm(core)
+    first = core.arrive(request("batch0", prompt=1000, priority=9), now)
+    assert first.kind == "go", "nobody minds"
+    assert core.arrive(request("batch1", prompt=1000, priority=9), now).reason == "gap", "the other is kept free"
+    ask = core.arrive(request("ask", prompt=1000), now + 0.1)
+    assert (ask.kind, ask.slot != first.slot) == ("go", True)
+    core.first_byte("batch0", now + 1.0)
+    assert core.tick(now + 1.01) == [], "batch0 has just begun"
+    assert [d.request_id for d in core.tick(now + 1.09)] == [], "so it still has"
+    core.first_byte("ask", now + 1.1)
+    assert [d.request_id for d in core.tick(now + 3.0)] == ["batch1"]
+    assert core.num_waiting == 0
+
+
+def test_batch_requests_wait_for_gaps_only_so_long() -> None:
+    core = router(1, concurrency=64, max_queue=100)
+    now = warm(core)
+    core.arrive(request("ask0", prompt=100_000), now)
+    assert core.arrive(request("batch", prompt=100, priority=9), now).reason == "gap"
+    with pytest.raises(ValueError, match="in flight"):
+        core.arrive(request("batch"), now + 0.1)
+    assert core.tick(now + 14.9) == []
+    assert core.tick(now + 15.1) == []
+    assert core.num_waiting == 1, "now it waits like others"
+    assert [(d.request_id, d.reason) for d in core.tick(now + 30.1)] == [("batch", "deadline")]
+
+
+def test_who_fills_gaps_is_the_first_to_be_displaced() -> None:
+    core = router(1, concurrency=1, max_queue=2)
+    fill(core, 2)
+    core.arrive(request("batch", priority=9), 1.0)
+    core.arrive(request("ask0"), 1.0)
+    assert core.arrive(request("ask1"), 1.0).kind == "wait"
+    assert [(d.request_id, d.reason) for d in core.tick(1.0)] == [("batch", "displaced")]
+    assert core.cancel("ask1", 1.1) == []
+    assert core.num_waiting == 1
+
+
+def test_waiting_in_vain_is_refused_at_once() -> None:
+    core = router(1, concurrency=1, max_queue=1000)
+    core.configure(policy="roadbed", max_queue=1000, max_wait_s=10.0)
+    fill(core, 2)
+    now, sent = 0.0, [f"fill{index}" for index in range(2)]
+    for index in range(40):
+        core.arrive(request(f"q{index}"), now)
+    for _ in range(16):  # two per second leave
+        now += 0.5
+        sent += [d.request_id for d in core.finish(sent.pop(0), now, outcome_ok=False) if d.kind == "go"]
+    late = [core.arrive(request(f"late{index}"), now) for index in range(20)]
+    assert late[0].kind == "wait"
+    assert (late[-1].kind, late[-1].reason) == ("shed", "hopeless")
+    assert 2.0 < late[-1].retry_after_s < 20.0

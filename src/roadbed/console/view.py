@@ -34,7 +34,10 @@ _ROUTES = {
     "spill": "away from a cached prefix, for balance",
     "only_one": "there is only one",
     "queue_full": "refused: the queue is full",
+    "displaced": "refused: its place went to a higher priority",
     "deadline": "refused: waited too long",
+    "hopeless": "refused: would wait too long",
+    "no_capable": "refused: no replica has its adapter, or room for its prompt",
     "no_replica": "refused: no replica is ready",
 }
 _NOUN_TONES: dict[str, Tone] = {

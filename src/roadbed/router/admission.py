@@ -1,8 +1,9 @@
-"""Requests waiting for a replica: bounded, ordered by priority, then deadline, then arrival, and no one starves.
+"""Requests waiting for a replica: bounded, ordered by priority, size and deadline, and no one starves.
 
-Time is cut into steps of AGEING_S. A request's level is its arrival step plus its priority, and lower levels go first:
-so priority 1 overtakes priority 9 only when it arrived less than eight steps later. Levels never change while waiting,
-which is what lets a plain heap keep the order.
+Time is cut into steps of AGEING_S. A request's level is its arrival step, put off by its size, plus its priority, and
+lower levels go first: so priority 1 overtakes priority 9 only when it arrived less than eight steps later. A deadline
+of its own limits how far its size puts it off. Levels never change while waiting, which is what lets a plain heap keep
+the order.
 """
 
 import heapq
@@ -26,7 +27,8 @@ class Waiting:
     tried: slots that failed it already. num_passed: how often someone behind it was taken first. sequence: order of
     first arrival in the queue, kept when the queue puts it back; 0 = it never was in the queue. held_for: the slot it
     waits for in particular, −1 = any; held_tokens: what it will have to compute there. cost_s: seconds of prefill it
-    is expected to take; set before it is queued, never changed in there.
+    is expected to take; set before it is queued, never changed in there. last_call: its deadline, where `deadline` is
+    only when it stops waiting for a gap.
     """
 
     __slots__ = (
@@ -36,6 +38,7 @@ class Waiting:
         "features",
         "held_for",
         "held_tokens",
+        "last_call",
         "num_passed",
         "sequence",
         "tried",
@@ -44,7 +47,7 @@ class Waiting:
     def __init__(self, features: Features, arrived_at: float, deadline: float) -> None:
         self.features = features
         self.arrived_at = arrived_at
-        self.deadline = deadline
+        self.deadline = self.last_call = deadline
         self.cost_s = 0.0
         self.tried: frozenset[int] = _NONE
         self.num_passed = 0
@@ -53,7 +56,10 @@ class Waiting:
         self.held_tokens = 0
 
     def level(self) -> int:
-        return int((self.arrived_at + SIZE_WEIGHT * self.cost_s) // AGEING_S) + self.features.priority
+        turn_at = self.arrived_at + SIZE_WEIGHT * self.cost_s
+        if self.features.deadline is not None:
+            turn_at = max(self.arrived_at, min(turn_at, self.features.deadline - self.cost_s - AGEING_S))
+        return int(turn_at // AGEING_S) + self.features.priority
 
 
 class WaitQueue:
@@ -62,6 +68,7 @@ class WaitQueue:
     def __init__(self, max_queue: int) -> None:
         self.max_queue = max_queue
         self._live: dict[str, tuple[Waiting, int]] = {}
+        self._levels: dict[int, int] = {}
         self._order: list[tuple[int, float, int, str]] = []
         self._deadlines: list[tuple[float, int, str]] = []
         self._sequence = 0
@@ -86,7 +93,9 @@ class WaitQueue:
             waiting.sequence = self._sequence
         sequence = waiting.sequence
         self._live[request_id] = (waiting, sequence)
-        heapq.heappush(self._order, (waiting.level(), waiting.deadline, sequence, request_id))
+        level = waiting.level()
+        self._levels[level] = self._levels.get(level, 0) + 1
+        heapq.heappush(self._order, (level, waiting.deadline, sequence, request_id))
         heapq.heappush(self._deadlines, (waiting.deadline, sequence, request_id))
         if len(self._order) > 2 * len(self._live) + 64:
             self._compact()
@@ -96,7 +105,7 @@ class WaitQueue:
         while self._order:
             _, _, sequence, request_id = heapq.heappop(self._order)
             if self._is_live(request_id, sequence):
-                return self._live.pop(request_id)[0]
+                return self._taken(request_id)
         return None
 
     def pop_level(self, num: int) -> list[Waiting]:
@@ -111,26 +120,39 @@ class WaitQueue:
                 break
             _, _, sequence, request_id = heapq.heappop(self._order)
             if self._is_live(request_id, sequence):
-                taken.append(self._live.pop(request_id)[0])
+                taken.append(self._taken(request_id))
         return taken
 
     def remove(self, request_id: str) -> Waiting | None:
         """Takes out one by id; None when it does not wait."""
-        found = self._live.pop(request_id, None)
-        return found[0] if found else None
+        return self._taken(request_id) if request_id in self._live else None
 
     def expire(self, now: float) -> Iterator[Waiting]:
         """Takes out everyone whose deadline has come."""
         while self._deadlines and self._deadlines[0][0] <= now:
             _, sequence, request_id = heapq.heappop(self._deadlines)
             if self._is_live(request_id, sequence):
-                yield self._live.pop(request_id)[0]
+                yield self._taken(request_id)
+
+    def num_before(self, level: int) -> int:
+        """How many go before a newcomer of this level. O(distinct levels): some tens, a few hundred at worst."""
+        return sum([num for other, num in self._levels.items() if other <= level])
 
     def last(self) -> Waiting | None:
         """Who would go last; O(n), asked only when the queue is full."""
         if not self._live:
             return None
         return max(self._live.values(), key=lambda entry: (entry[0].level(), entry[0].deadline, entry[1]))[0]
+
+    def _taken(self, request_id: str) -> Waiting:
+        waiting, _ = self._live.pop(request_id)
+        level = waiting.level()
+        left = self._levels[level] - 1
+        if left:
+            self._levels[level] = left
+        else:
+            del self._levels[level]
+        return waiting
 
     def _is_live(self, request_id: str, sequence: int) -> bool:
         found = self._live.get(request_id)

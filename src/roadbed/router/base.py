@@ -101,8 +101,9 @@ class Decision:
     go: send it to `replica` now; it is already counted in the account.
     wait: it is in the queue; a later call returns its go or shed.
     shed: answer 429 with `retry_after_s`.
-    reason: a stable code; prefix, sticky, least_cost, least_load, round_robin, spill, only_one, queue_full, deadline,
-    no_capable (no replica there serves its model, adapter or length), …
+    reason: a stable code; prefix, sticky, least_cost, least_load, round_robin, spill, only_one; hold, gap,
+    busy; queue_full, displaced, deadline, hopeless (it would wait in vain), no_replica, no_capable (no replica there
+    serves its model, adapter or length), …
     """
 
     __slots__ = ("kind", "matched_tokens", "predicted_ttft_s", "reason", "replica", "request_id", "retry_after_s",

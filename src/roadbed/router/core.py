@@ -19,17 +19,27 @@ from roadbed.router.admission import Waiting, WaitQueue
 from roadbed.router.base import Decision, Features, ReplicaInfo, ReplicaReport
 from roadbed.router.estimate import ServiceModel
 from roadbed.router.live import Live, answered, learn
-from roadbed.router.policies import Context, create
+from roadbed.router.pace import Pace
+from roadbed.router.policies import Choice, Context, create
 from roadbed.router.pool import Pool
 from roadbed.router.replica import Replica
 from roadbed.router.sessions import SessionMap, Visit
 
-_LONGEST_RETRY_S = 600.0
 _LOOK_AHEAD = 16
 """Waiting requests considered for a freed place."""
 _MOST_PASSED = 16
 _MOST_HELD = 8
 """Requests held at once: fewer than are looked at for a freed place, or nobody behind them would get one."""
+_BATCH = 8
+"""Priorities from here on fill gaps."""
+_GAP = 0.25
+"""A replica with fewer fresh streams than this is in a gap."""
+_GAP_SHARE = 2
+"""One in so many replicas may compute such a prompt at a time: whoever comes next finds another."""
+_GAP_PATIENCE = 0.5
+"""Share of its wait that a batch request spends waiting for a gap; then it waits like others."""
+_HOPELESS = 1.5
+"""Times what it may wait: predicted to wait so long, a request is turned away at once."""
 
 
 class RouterCore:
@@ -56,9 +66,12 @@ class RouterCore:
         self._rng = random.Random(seed)
         self._max_wait_s = max_wait_s
         self._queue = WaitQueue(max_queue)
+        self._gaps = WaitQueue(max_queue)
+        self._pace = Pace()
+        self._num_sent = 0
         self._live: dict[str, Live] = {}
         self._sessions = SessionMap()
-        self._num_held = 0
+        self._num_held = self._num_filling = 0
         self._pending: list[Decision] = []
         self._expected: list[tuple[float, str]] = []
         self._publish_news = publish_news
@@ -85,7 +98,11 @@ class RouterCore:
     @property
     def num_waiting(self) -> int:
         """Requests in the queue. While > 0, call `tick` every few ms: other workers may free capacity."""
-        return len(self._queue)
+        return len(self._queue) + len(self._gaps)
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._queue) + len(self._gaps) >= self._queue.max_queue
 
     @property
     def num_live(self) -> int:
@@ -104,7 +121,7 @@ class RouterCore:
         """Takes over changed settings; waiting requests keep their deadlines. Raises UsageError on unknown policy."""
         if policy != self._policy.name:
             self._policy = create(policy)
-        self._queue.max_queue = max_queue
+        self._queue.max_queue = self._gaps.max_queue = max_queue
         self._max_wait_s = max_wait_s
 
     def set_replicas(self, replicas: Sequence[ReplicaInfo], now: float) -> None:
@@ -129,18 +146,22 @@ class RouterCore:
         """go, wait or shed. Raises ValueError when the request id is in flight or waiting already."""
         request_id = features.request_id
         queue = self._queue
-        if request_id in self._live or (len(queue) and request_id in queue):
+        if request_id in self._live or (len(queue) and request_id in queue) or request_id in self._gaps:
             raise ValueError(f"request {request_id} is already in flight")
         deadline = now + self._max_wait_s
         if features.deadline is not None and features.deadline < deadline:
             deadline = features.deadline
         waiting = Waiting(features, now, deadline)
         if self._pool.is_choosy(features) and not self._pool.any_capable(features):
-            return self._shed(waiting, "no_capable")
+            return self._shed(waiting, "no_capable", now)
         if len(queue) == self._num_held:  # nobody is there who would take just any place
-            decision = self._dispatch(waiting, now)
-            if decision is not None:
-                return decision
+            fills = features.priority >= _BATCH and self._policy.holds
+            if not (fills and len(self._gaps)):
+                decision = self._dispatch(waiting, now, fills)
+                if decision is not None:
+                    return decision
+            if fills and not self._is_full:
+                return self._wait_for_gap(waiting, now)
         return self._wait(waiting, now)
 
     def first_byte(self, request_id: str, now: float) -> None:
@@ -197,12 +218,12 @@ class RouterCore:
         waiting = live.waiting
         waiting.tried |= {live.slot}
         if not self._pool.any_untried(waiting.tried, waiting.features):
-            return self._shed(waiting, "no_replica")
+            return self._shed(waiting, "no_replica", now)
         return self._dispatch(waiting, now) or self._wait(waiting, now)
 
     def cancel(self, request_id: str, now: float) -> list[Decision]:
         """The client left, before or after dispatch; no decision about it follows."""
-        waiting = self._queue.remove(request_id)
+        waiting = self._queue.remove(request_id) or self._gaps.remove(request_id)
         if waiting is not None:
             self._let_go(waiting)
         else:
@@ -220,7 +241,12 @@ class RouterCore:
             if live is not None and not live.first_byte_at:
                 self._release_prefill(live, self._pool.by_slot[live.slot])
         for waiting in self._queue.expire(now):
-            self._pending.append(self._shed(waiting, "deadline" if self._pool.present else "no_replica"))
+            self._pending.append(self._shed(waiting, "deadline" if self._pool.present else "no_replica", now))
+        for waiting in self._gaps.expire(now):
+            waiting.deadline = waiting.last_call
+            decision = self._wait(waiting, now)
+            if decision.kind == "shed":
+                self._pending.append(decision)
         return self._drain(now, True)
 
     # --- prefix news ----------------------------------------------------------------------------------------------
@@ -242,13 +268,18 @@ class RouterCore:
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
-    def _dispatch(self, waiting: Waiting, now: float) -> Decision | None:
-        """go, already counted; None when no replica has room or the request is held for one."""
+    def _dispatch(self, waiting: Waiting, now: float, in_gap: bool = False) -> Decision | None:
+        """go, already counted; None when no replica has room or the request is held for one. in_gap: only where nobody
+        has just begun or is about to."""
         features, pool = waiting.features, self._pool
         self._let_go(waiting)
         ready_at = now if self._policy.holds and self.service.typical.is_warm else -1.0
         asks = features if pool.is_choosy(features) else None
         candidates = pool.candidates(features.prompt_tokens + features.output_tokens, waiting.tried, ready_at, asks)
+        if in_gap:
+            if self._num_filling >= max(1, len(pool.present) // _GAP_SHARE):
+                return None
+            candidates = [replica for replica in candidates if replica.num_fresh(now) < _GAP]
         if not candidates:
             return None
         prefix = pool.prefix
@@ -258,7 +289,7 @@ class RouterCore:
         if features.session is not None:
             sticky_slot, sticky_tokens = self._stickiness(features.session, features, matched_blocks, now)
         num_open = len(candidates)
-        if self._policy.holds and not self._queue.full and self._num_held < _MOST_HELD:
+        if in_gap or (self._policy.holds and not self._is_full and self._num_held < _MOST_HELD):
             candidates += pool.full(candidates, waiting.tried, asks)
         computed_blocks = _computed(candidates, features.blocks, matched_blocks) if uses_prefix else None
         context = Context(
@@ -267,9 +298,19 @@ class RouterCore:
         )  # fmt: skip
         choice = self._policy.choose(features, candidates, context)
         replica = candidates[choice.pick]
-        if choice.hold and not self._queue.full:
+        if choice.hold and (in_gap or not self._is_full):
+            if in_gap:
+                return None
             self._hold(waiting, replica, features.prompt_tokens - choice.matched_tokens)
             return None
+        return self._send(waiting, replica, choice, context, now, in_gap)
+
+    def _send(
+        self, waiting: Waiting, replica: Replica, choice: Choice, context: Context, now: float, in_gap: bool
+    ) -> Decision:
+        """Counts the request at its replica."""
+        features, pool = waiting.features, self._pool
+        uses_prefix = self._policy.uses_prefix and bool(features.blocks)
         touched: Sequence[float] = ()
         num_computed = context.computed_blocks[replica.bit]
         if uses_prefix:
@@ -277,7 +318,7 @@ class RouterCore:
 
         prefill = features.prompt_tokens - choice.matched_tokens
         live = Live(waiting, replica, now, prefill, touched)
-        live.num_pending = matched_blocks[replica.bit] - num_computed
+        live.num_pending = context.matched_blocks[replica.bit] - num_computed
         if uses_prefix and num_computed < len(features.blocks):
             live.computing = features.blocks[num_computed:]
             replica.begin_blocks(live.computing)
@@ -288,6 +329,10 @@ class RouterCore:
             live.loads = replica.use_adapter(features.adapter)
         replica.num_unanswered += 1
         self._live[features.request_id] = live
+        self._num_sent += 1
+        if in_gap:
+            live.fills = True
+            self._num_filling += 1
         if not replica.prefill:
             replica.progress_at = now
         pool.charge(replica, live.prefill, live.context, live.decode, 1)
@@ -348,26 +393,54 @@ class RouterCore:
             self._sessions.put(features.session, Visit(live.slot, len(features.blocks), tokens, now))
 
     def _wait(self, waiting: Waiting, now: float) -> Decision:
-        """Queues the request; when the queue is full the one that would go last is shed, be it this one.
+        """Queues the request. When the queue is full the one that would go last is shed, be it this one; so is whoever
+        would wait in vain.
 
         What waits is not looked at again here: a finish or a tick does that, and hands out what it decides at once.
         """
-        features = waiting.features
+        features, queue = waiting.features, self._queue
         request_id = features.request_id
         if waiting.deadline <= now:
-            return self._shed(waiting, "deadline")
-        if self._queue.full:
-            last = self._queue.last()
-            if last is None or last.level() <= waiting.level():
-                return self._shed(waiting, "queue_full")
-            self._queue.remove(last.features.request_id)
-            self._pending.append(self._shed(last, "displaced"))
+            return self._shed(waiting, "deadline", now)
         if self._policy.holds and not waiting.sequence:
             share = self._pool.prefix.longest(features.blocks, -1)
             waiting.cost_s = self.service.typical.prefill_s * features.prompt_tokens * (1.0 - share)
-        self._queue.push(waiting)
+        wait_s = 0.0
+        if len(queue) > self._num_held:
+            wait_s = self._pace.wait_s(queue.num_before(waiting.level()) + 1)
+            if wait_s > _HOPELESS * (waiting.deadline - now):
+                return self._shed(waiting, "hopeless", now, wait_s)
+        if self._is_full:
+            last = self._gaps.last() or queue.last()
+            if last is None or last.level() <= waiting.level():
+                return self._shed(waiting, "queue_full", now, wait_s)
+            self._gaps.remove(last.features.request_id) or queue.remove(last.features.request_id)
+            self._pending.append(self._shed(last, "displaced", now, wait_s))
+        queue.push(waiting)
         reason = "hold" if waiting.held_for >= 0 else "busy" if self._pool.present else "no_replica"
-        return Decision(request_id, "wait", reason, predicted_ttft_s=self._drain_s())
+        return Decision(request_id, "wait", reason, predicted_ttft_s=wait_s)
+
+    def _wait_for_gap(self, waiting: Waiting, now: float) -> Decision:
+        """A batch request waits beside the queue until nobody minds it, for a share of the time it may wait."""
+        waiting.last_call = waiting.deadline
+        waiting.deadline = now + _GAP_PATIENCE * (waiting.last_call - now)
+        self._gaps.push(waiting)
+        return Decision(waiting.features.request_id, "wait", "gap")
+
+    def _fill_gaps(self, now: float) -> list[Decision]:
+        """Sends batch requests, in order, to replicas where nobody has just begun; only while no other waits for a
+        place."""
+        decisions: list[Decision] = []
+        while len(self._gaps) and len(self._queue) == self._num_held and self._pool.has_room():
+            waiting = self._gaps.pop()
+            if waiting is None:
+                break
+            decision = self._dispatch(waiting, now, True)
+            if decision is None:
+                self._gaps.push(waiting)
+                break
+            decisions.append(decision)
+        return decisions
 
     def _pump(self, now: float) -> list[Decision]:
         """Dispatches from the queue in order; a request barred from a free replica (it failed there) lets the next
@@ -379,7 +452,7 @@ class RouterCore:
             if waiting is None:
                 break
             if waiting.tried and self._pool.present and not self._pool.any_untried(waiting.tried, waiting.features):
-                decisions.append(self._shed(waiting, "no_replica"))
+                decisions.append(self._shed(waiting, "no_replica", now))
                 continue
             decision = self._dispatch(waiting, now)
             if decision is not None:
@@ -426,20 +499,26 @@ class RouterCore:
         """What waited and may go now, and what was decided in passing. Held requests are priced again only when there
         is news of a replica that some are held for, or a tick."""
         decisions, self._pending = self._pending, []
-        if is_news or len(self._queue) > self._num_held:
+        num_waiting = len(self._queue) - self._num_held
+        if is_news or num_waiting > 0:
             decisions.extend(self._pump(now))
+        if len(self._gaps):
+            decisions.extend(self._fill_gaps(now))
+        self._pace.observe(now, num_waiting, self._num_sent)
+        self._num_sent = 0
         return decisions
 
-    def _shed(self, waiting: Waiting, reason: str) -> Decision:
+    def _shed(self, waiting: Waiting, reason: str, now: float, wait_s: float = 0.0) -> Decision:
+        """Turned away, with a time after which it is worth coming back."""
         self._let_go(waiting)
-        return Decision(waiting.features.request_id, "shed", reason, retry_after_s=self._drain_s())
-
-    def _drain_s(self) -> float:
-        """Predicted seconds until the queue and one request more have been sent."""
         slots = sum(replica.max_concurrency for replica in self._pool.present if not replica.info.draining)
         if not slots:
-            return self._max_wait_s
-        return min(_LONGEST_RETRY_S, (len(self._queue) + 1) * self.service.mean_service_s / slots)
+            retry_s = self._max_wait_s
+        else:
+            guess = slots / self.service.mean_service_s
+            wait_s = wait_s or len(self._queue) / (self._pace.per_second or guess)
+            retry_s = self._pace.promise(now, wait_s, waiting.last_call - waiting.arrived_at, guess)
+        return Decision(waiting.features.request_id, "shed", reason, retry_after_s=retry_s)
 
     def _release_prefill(self, live: Live, replica: Replica) -> None:
         if live.prefill:
@@ -447,7 +526,14 @@ class RouterCore:
             replica.computed += live.prefill
             live.prefill = 0
             replica.num_unanswered -= 1
+            self._filled(live)
         self._end_blocks(live, replica)
+
+    def _filled(self, live: Live) -> None:
+        """Its prompt is computed, or never will be."""
+        if live.fills:
+            live.fills = False
+            self._num_filling -= 1
 
     def _release(self, live: Live, replica: Replica, computed: bool = False) -> None:
         self._end_blocks(live, replica, computed or bool(live.first_byte_at))
@@ -458,6 +544,7 @@ class RouterCore:
             replica.release_adapter(adapter)
         if live.prefill:
             replica.num_unanswered -= 1
+        self._filled(live)
         self._pool.charge(replica, -live.prefill, -live.context, -live.decode, -1)
 
     def _end_blocks(self, live: Live, replica: Replica, computed: bool = True) -> None:

@@ -25,12 +25,13 @@ class Live:
     the policy counts them. first_byte_at: 0 = not yet. alone: no other worker had prompts queued there. service_from:
     when the engine began with its prompt, −1 = its first token came with another's, who teaches for both.
     beside_tokens: those of prompts whose first tokens came together with this one's. computed: the replica's, then.
+    fills: sent into a gap, and not answered yet.
     loads: its adapter had to be loaded first.
     """
 
     __slots__ = (
         "active", "ahead_tokens", "alone", "beside_tokens", "bit", "computed", "computing", "context", "decode",
-        "dispatched_at", "first_byte_at", "loads", "num_pending", "num_running", "prefill", "service_from",
+        "dispatched_at", "fills", "first_byte_at", "loads", "num_pending", "num_running", "prefill", "service_from",
         "slot", "touched", "waiting",
     )  # fmt: skip
 
@@ -63,6 +64,7 @@ class Live:
         self.service_from = dispatched_at
         self.beside_tokens = 0
         self.computed = 0
+        self.fills = False
 
 
 def answered(live: Live, replica: Replica, before: Live | None, now: float) -> None:
