@@ -91,7 +91,7 @@ def test_enough_in_the_end_nothing_when_idle_and_awake_again(
     assert loop.num_changes == before, "a steady demand moves nothing"
     number = loop.machine.services["chat"].num_desired
     loop.restart_control()
-    loop.run(4, demand)
+    loop.run(12, demand)
     assert loop.machine.services["chat"].num_desired == number
 
     loop.run(150, 0)
