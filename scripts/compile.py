@@ -24,7 +24,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src"
 TARGET = SOURCE / "roadbed" / "_compiled"
 MODULES = (
     "router.account", "router.adapters", "router.admission", "router.base", "router.blocks", "router.core",
-    "router.estimate", "router.limits", "router.live", "router.pool", "router.prefix", "router.replica",
+    "router.estimate", "router.limits", "router.live", "router.pace", "router.pool", "router.prefix", "router.replica",
     "router.sessions", "router.policies.aibrix", "router.policies.base", "router.policies.dynamo",
     "router.policies.least_load", "router.policies.llmd", "router.policies.llumnix",
     "router.policies.production_stack", "router.policies.roadbed", "router.policies.round_robin",
