@@ -16,6 +16,26 @@ def fill(core, num: int, now: float = 0.0, prefix: str = "fill") -> list[str]:
     return names
 
 
+def test_who_waits_for_a_start_is_never_hopeless() -> None:
+    """Places that came free slowly, or not at all while nobody was there, say nothing of the replica that is coming."""
+    core = router(1, max_queue=500, concurrency=1)
+    running: list[str] = []
+    for step in range(40):
+        now = 0.5 * step
+        decisions = [core.arrive(request(f"busy{step}-{i}"), now) for i in range(2)]
+        if running:
+            decisions += core.finish(running.pop(0), now, outcome_ok=True, prompt_tokens=1, completion_tokens=1)
+        running += [one.request_id for one in decisions if one.kind == "go"]
+    for draining in (True, False):
+        core.set_replicas([info(0, concurrency=1, draining=True)] if draining else [], 60.0)
+        core.tick(60.0)
+        said = []
+        for step in range(100):
+            core.tick(60.0 + 0.1 * step)
+            said.append(core.arrive(request(f"held{draining}{step}"), 60.0 + 0.1 * step).kind)
+        assert set(said) == {"wait"}
+
+
 def test_a_request_is_counted_from_go_to_finish() -> None:
     account = MemoryAccount()
     core = router(1, account=account)

@@ -406,7 +406,7 @@ class RouterCore:
             share = self._pool.prefix.longest(features.blocks, -1)
             waiting.cost_s = self.service.typical.prefill_s * features.prompt_tokens * (1.0 - share)
         wait_s = 0.0
-        if len(queue) > self._num_held:
+        if len(queue) > self._num_held and self._pool.is_staffed:  # else it waits for a start, not for a place
             wait_s = self._pace.wait_s(queue.num_before(waiting.level()) + 1)
             if wait_s > _HOPELESS * (waiting.deadline - now):
                 return self._shed(waiting, "hopeless", now, wait_s)
@@ -504,7 +504,7 @@ class RouterCore:
             decisions.extend(self._pump(now))
         if len(self._gaps):
             decisions.extend(self._fill_gaps(now))
-        self._pace.observe(now, num_waiting, self._num_sent)
+        self._pace.observe(now, num_waiting if self._pool.is_staffed else 0, self._num_sent)
         self._num_sent = 0
         return decisions
 

@@ -109,6 +109,11 @@ class Pool:
         self.refresh()
         return any(replica.num_running < replica.limit or not self._bounded for replica in self._open)
 
+    @property
+    def is_staffed(self) -> bool:
+        """Whether any replica is there to stay, busy or suspect."""
+        return any(not replica.info.draining for replica in self.present)
+
     def free_mask(self) -> int:
         """Prefix bits of the open replicas below their limit."""
         mask = 0
