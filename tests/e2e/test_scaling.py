@@ -4,6 +4,7 @@ import json
 import re
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
@@ -43,8 +44,15 @@ def scaled(platform: Platform) -> list[dict[str, Any]]:
     return [event["data"] for event in events if event["code"] == "service.scaled"]
 
 
+def gauges(platform: Platform) -> dict[str, int]:
+    """Replicas of the service as /metrics has them."""
+    with urllib.request.urlopen(f"{platform.gateway}/metrics", timeout=10) as reply:
+        text = reply.read().decode()
+    return {name: int(n) for name, n in re.findall(r'^roadbed_replicas_(\w+)\{service="nap"\} (\d+)$', text, re.M)}
+
+
 def test_from_zero_to_two_and_back_with_control_killed_in_between(own_platform: Callable[..., Platform]) -> None:
-    platform = own_platform("--empty")
+    platform = own_platform("--empty", workers=2)
     platform.run("apply", "-f", "-", "-y", stdin=nap("0..2"))
     assert (service(platform)["num_desired"], service(platform)["replicas"]) == (0, [])
     assert platform.healthy()
@@ -73,6 +81,7 @@ def test_from_zero_to_two_and_back_with_control_killed_in_between(own_platform: 
         until(lambda: service(platform)["num_desired"] == 2, 20, "the second replica's decision")
         platform.kill("control")
         until(lambda: platform.healthy() and len(_ready(platform)) == 2, 40, "two ready replicas")
+        until(lambda: gauges(platform) == {"desired": 2, "ready": 2}, 10, "both gauges, counted once for two workers")
         stop.set()
         answers = [answer for future in asking for answer in future.result()]
     assert [answer for answer in answers if not answer.done] == []

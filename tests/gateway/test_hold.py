@@ -75,6 +75,19 @@ def test_who_comes_to_none_is_held_counted_and_answered(tmp_path: Path) -> None:
     run(tmp_path, scenario, replies())
 
 
+def test_a_batch_request_wakes_too(tmp_path: Path) -> None:
+    """It gives way to others, but there are none."""
+
+    async def scenario(g: Gateway, engine: Engine) -> None:
+        asked = asyncio.ensure_future(ask(g.port, body=CHAT, headers={"x-roadbed-priority": "1"}))
+        await until(lambda: held(g) == 1)
+        g.publish(snapshot([engine.port], slot=SLOT, holds=True))
+        assert (await asked).status == 200
+        await until(lambda: held(g) == 0)
+
+    run(tmp_path, scenario, replies())
+
+
 def test_a_client_that_leaves_is_held_no_longer(tmp_path: Path) -> None:
     async def scenario(g: Gateway) -> None:
         waiting = asyncio.ensure_future(ask(g.port, body=CHAT))
