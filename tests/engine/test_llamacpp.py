@@ -17,8 +17,9 @@ from roadbed.engine.http import get, post
 from roadbed.errors import EngineError
 from roadbed.home import Home
 from roadbed.runtime.local.client import LocalRuntime, SyncAgent, start_agent
-from roadbed.spec.service import LlamaCppEngine
+from roadbed.spec.service import Adapter, LlamaCppEngine
 from tests.engine.conftest import reply, serve
+from tests.engine.lora_file import write_lora
 
 SPEC = LlamaCppEngine(context_tokens=1024, parallel=2)
 REQUEST = LaunchRequest(
@@ -234,3 +235,23 @@ def test_a_truncated_model_is_explained(runtime: LocalRuntime, smollm: Path, tmp
         assert "not within the file bounds" in failure.message
 
     asyncio.run(use())
+
+
+@pytest.mark.e2e
+def test_an_adapter_changes_the_answers_of_those_who_ask_for_it(
+    runtime: LocalRuntime, smollm: Path, tmp_path: Path
+) -> None:
+    file = write_lora(tmp_path / "odd.gguf", width=576, weight="blk.20.attn_output.weight")
+    spec = LlamaCppEngine(context_tokens=512, parallel=1, adapters=[Adapter(name="odd", source=str(file))])
+
+    async def body() -> None:
+        async with replica(runtime, smollm, spec) as (_, endpoint, capacity):
+            assert "lora_by_id" in capacity.capabilities
+            texts = []
+            for extra in ({}, {"lora": [{"id": 0, "scale": 1.0}]}, {}, {"lora": [{"id": 0, "scale": 1.0}]}, {}):
+                answer = await post(endpoint, "/v1/chat/completions", CHAT | extra)
+                texts.append(json.loads(answer.body)["choices"][0]["message"]["content"])
+            assert texts[0] == texts[2] == texts[4], "who does not ask for it gets the base model"
+            assert texts[1] == texts[3] != texts[0]
+
+    asyncio.run(body())

@@ -68,3 +68,10 @@ def test_a_bad_model_or_context_is_one_sentence(tmp_path: Path, capsys: pytest.C
     assert main(argv) == 1
     assert "9000 is more than the 8192 tokens" in capsys.readouterr().err
     assert "xllamacpp" in sys.modules
+
+
+def test_adapters_are_loaded_and_not_applied() -> None:
+    params = build_params(_arguments([*ARGV, "--lora", "/a.gguf", "--lora", "/b.gguf"]))
+    assert [(adapter.path, adapter.scale) for adapter in params.lora_adapters] == [("/a.gguf", 0), ("/b.gguf", 0)]
+    assert (params.cache_prompt, params.cache_ram_mib) == (False, 0), "caches mix adapters up"
+    assert not build_params(_arguments(ARGV)).lora_adapters

@@ -7,7 +7,7 @@ import pytest
 
 from roadbed.engine import create
 from roadbed.engine.base import LaunchRequest
-from roadbed.engine.vllm import events_port_of, find_interpreter
+from roadbed.engine.vllm import events_port_of, find_interpreter, side_channel_port_of
 from roadbed.errors import EngineError, UnreachableError
 from roadbed.spec.service import VllmEngine
 from tests.engine.conftest import reply, serve
@@ -56,6 +56,38 @@ def test_kv_events_are_published_on_a_port_of_their_own(python: str) -> None:
     assert config["endpoint"] == "tcp://127.0.0.1:18100"
     assert config["enable_kv_cache_events"] is True
     assert events_port_of(60_000) == 50_000
+
+
+def test_adapters_and_kv_transfer_are_passed_on(python: str, tmp_path: Path) -> None:
+    adapters = [{"name": "law", "source": str(tmp_path)}, {"name": "org/art", "source": "hf:org/art-lora"}]
+    transfer = {"kv_connector": "NixlConnector", "kv_role": "kv_both", "kv_buffer_device": "cuda"}
+    spec = VllmEngine.model_validate({"python": python, "adapters": adapters, "kv_transfer": transfer})
+    process = create(spec).process(REQUEST)
+    assert process is not None
+    at = process.argv.index("--enable-lora")
+    assert process.argv[at : at + 6] == (
+        "--enable-lora", "--max-loras", "2", "--lora-modules", f"law={tmp_path}", "org/art=org/art-lora",
+    )  # fmt: skip
+    assert json.loads(process.argv[process.argv.index("--kv-transfer-config") + 1]) == transfer
+    assert process.env["VLLM_NIXL_SIDE_CHANNEL_PORT"] == "28100"
+    assert side_channel_port_of(60_000) == 40_000
+
+
+def test_without_them_nothing_of_it_is_said(python: str) -> None:
+    process = create(VllmEngine(python=python)).process(REQUEST)
+    assert process is not None
+    assert not {"--enable-lora", "--kv-transfer-config"} & set(process.argv)
+    assert "VLLM_NIXL_SIDE_CHANNEL_PORT" not in process.env
+
+
+def test_what_the_spec_says_may_not_be_said_again(tmp_path: Path) -> None:
+    adapters = [{"name": "law", "source": str(tmp_path)}]
+    for arg in ("--enable-lora", "--max-loras=2"):
+        with pytest.raises(EngineError, match="set by Roadbed"):
+            create(VllmEngine.model_validate({"adapters": adapters, "args": [arg]}))
+        create(VllmEngine(args=[arg]))
+    with pytest.raises(EngineError, match="set by Roadbed"):
+        create(VllmEngine(args=["--kv-transfer-config"], kv_transfer={"kv_connector": "X", "kv_role": "kv_both"}))
 
 
 @pytest.mark.parametrize("arg", ["--port", "--port=1", "--host", "--served-model-name=x", "--kv-events-config"])

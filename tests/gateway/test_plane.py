@@ -376,3 +376,52 @@ def test_nine_goes_first(headers: dict[bytes, bytes], tier: str | None, default:
     """People write 9 for first, as in every spec; the router counts levels from 1."""
     raw = msgspec.Raw(b"[]")
     assert plane._priority(headers, Parsed("m", raw, raw, service_tier=tier), default) == level
+
+
+ADAPTED = {"adapters": ("law", "art"), "policy": "roadbed"}
+
+
+def test_an_adapter_is_a_model_of_its_own_with_a_parent(tmp_path: Path) -> None:
+    async def scenario(g: Gateway, engine: Engine) -> None:
+        listed = (await ask(g.port, "/v1/models", method="GET")).json()["data"]
+        assert [(one["id"], one.get("parent")) for one in listed] == [
+            ("m", None), ("m-alias", None), ("law", "m"), ("art", "m"),
+        ]  # fmt: skip
+        assert (await ask(g.port, "/v1/models/art", method="GET")).json()["parent"] == "m"
+        for model in ("art", "m-alias"):
+            assert (await ask(g.port, body=CHAT | {"model": model})).status == 200
+        assert [body["model"] for body in engine.bodies] == ["art", "m-alias"]
+        assert not any("lora" in body for body in engine.bodies)
+        assert [row.model for row in g.rows()] == ["art", "m"]
+        (replica,) = g.worker.plane.tables.services["m"].router.replicas
+        assert replica.adapters is not None
+        assert (replica.adapters.loaded, replica.adapters.num_busy) == (["art"], 0)
+
+    run(tmp_path, scenario, **ADAPTED)
+
+
+def test_an_engine_that_knows_adapters_by_number_is_told_it(tmp_path: Path) -> None:
+    async def scenario(g: Gateway, engine: Engine) -> None:
+        for model in ("art", "m", "law"):
+            assert (await ask(g.port, body=CHAT | {"model": model})).status == 200
+        assert [body.get("lora") for body in engine.bodies] == [
+            [{"id": 1, "scale": 1.0}],
+            None,
+            [{"id": 0, "scale": 1.0}],
+        ]
+
+    run(tmp_path, scenario, replica={"capabilities": ("chat", "lora_by_id")}, **ADAPTED)
+
+
+def test_prompts_of_adapters_share_no_prefix(tmp_path: Path) -> None:
+    async def scenario(g: Gateway, _: Engine) -> None:
+        long = [{"role": "user", "content": "word " * 400}]
+        for model in ("law", "m"):
+            await ask(g.port, body=CHAT | {"model": model, "messages": long})
+        router = g.worker.plane.tables.services["m"].router
+        once = router.num_prefix_blocks
+        await ask(g.port, body=CHAT | {"model": "m", "messages": long})
+        assert router.num_prefix_blocks == once
+        assert once >= 2 * (2000 // 256)
+
+    run(tmp_path, scenario, **ADAPTED)

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from roadbed.router.autoscale import AUTOSCALERS
 from roadbed.router.autoscale.base import Bounds, Load
 from roadbed.spec.accelerator import Accelerators
-from roadbed.spec.service import NEVER_ZERO, Resources, ScalerName, Scaling, Service
+from roadbed.spec.service import NEVER_ZERO, Resources, ScalerName, Scaling, Service, VllmEngine
 
 
 def service(**fields: object) -> Service:
@@ -103,3 +103,41 @@ def test_every_policy_has_its_autoscaler() -> None:
         scaler = make(Bounds(num_min=0, num_max=3, target=1.0))
         targets = [scaler.decide(Load(at=10.0 * i, num_replicas=1, amount=0.0)).num_replicas for i in range(500)]
         assert (min(targets) > 0) is (name in NEVER_ZERO)
+
+
+LAW = {"name": "law", "source": "/adapters/law"}
+
+
+def test_adapters_of_both_engines() -> None:
+    for kind in ("llamacpp", "vllm"):
+        one = service(engine={"kind": kind, "adapters": [LAW, {"name": "org/art.v2", "source": "file:/a"}]})
+        assert [adapter.name for adapter in one.adapters] == ["law", "org/art.v2"]
+    assert service(engine={"kind": "openai", "urls": ["http://127.0.0.1:9"]}).adapters == []
+    engine = VllmEngine.model_validate({"adapters": [{**LAW, "name": f"a{at}"} for at in range(20)]})
+    assert engine.adapter_places == 8
+    assert VllmEngine.model_validate({"adapters": [LAW], "max_adapters": 3}).adapter_places == 3
+    assert VllmEngine().adapter_places == 0
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        ({"kind": "vllm", "adapters": [LAW, LAW]}, "'law' is there twice"),
+        ({"kind": "vllm", "adapters": [{**LAW, "name": "a=b"}]}, "pattern"),
+        ({"kind": "vllm", "adapters": [{**LAW, "name": "chat"}]}, "'chat' is a name of the service itself"),
+        ({"kind": "vllm", "adapters": [{**LAW, "path": "/x"}]}, "path"),
+        ({"kind": "vllm", "max_adapters": 2}, "there are no adapters"),
+        ({"kind": "vllm", "kv_transfer": {"kv_role": "kv_both"}}, "names no connector"),
+        ({"kind": "vllm", "kv_transfer": {"kv_connector": "NixlConnector", "kv_role": "both"}}, "kv_role is 'both'"),
+        ({"kind": "vllm", "kv_transfer": "NixlConnector"}, "dictionary"),
+        ({"kind": "openai", "urls": ["http://127.0.0.1:9"], "adapters": [LAW]}, "adapters"),
+    ],
+)
+def test_adapters_and_transfers_that_make_no_sense(engine: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        service(engine=engine)
+
+
+def test_whatever_else_a_connector_wants_is_passed_on() -> None:
+    transfer = {"kv_connector": "LMCacheConnectorV1", "kv_role": "kv_consumer", "kv_connector_extra_config": {"a": [1]}}
+    assert VllmEngine.model_validate({"kv_transfer": transfer}).kv_transfer == transfer

@@ -10,8 +10,11 @@ import msgspec
 
 from roadbed.runtime.base import ProcessSpec
 
-Capability = Literal["chat", "completions", "embeddings", "tools", "json_schema", "tokenize", "stops_streams_only"]
-"""stops_streams_only is a habit rather than an ability: a client that leaves is noticed only while streamed to, so
+Capability = Literal[
+    "chat", "completions", "embeddings", "tools", "json_schema", "tokenize", "stops_streams_only", "lora_by_id"
+]
+"""lora_by_id: an adapter is chosen by its place in the list instead of as a model.
+stops_streams_only is a habit rather than an ability: a client that leaves is noticed only while streamed to, so
 the gateway asks such an engine for streams and puts whole answers together itself."""
 
 

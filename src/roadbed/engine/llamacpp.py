@@ -11,6 +11,7 @@ from roadbed.engine import prometheus
 from roadbed.engine.base import Capability, Capacity, Endpoint, EngineFailure, LaunchRequest, LoadReport
 from roadbed.engine.failure import explain
 from roadbed.engine.http import get
+from roadbed.engine.lora import local_path
 from roadbed.errors import EngineError, UnreachableError
 from roadbed.runtime.base import ProcessLimits, ProcessSpec
 from roadbed.spec.service import LlamaCppEngine
@@ -57,6 +58,8 @@ class LlamaCppAdapter:
         argv += ["--threads", str(threads), "--prompt-cache-bytes", str(self._spec.prompt_cache)]
         if self._spec.embeddings:
             argv.append("--embeddings")
+        for adapter in self._spec.adapters:
+            argv += ["--lora", local_path(adapter, folder=False)]
         return ProcessSpec(
             name=request.replica,
             argv=tuple(argv),
@@ -114,6 +117,8 @@ class LlamaCppAdapter:
     def _capacity(self, props: _Props) -> Capacity:
         context_tokens = props.default_generation_settings.n_ctx
         capabilities: list[Capability] = ["tokenize"]
+        if self._spec.adapters:
+            capabilities.append("lora_by_id")
         if self._spec.embeddings:
             capabilities.append("embeddings")
         else:

@@ -49,6 +49,13 @@ def build_params(arguments: argparse.Namespace) -> xllamacpp.CommonParams:
     params.use_jinja = True
     params.ui = False
     params.cors_origins = ""
+    if arguments.lora:
+        # Loaded, and applied to those requests alone that name them ("lora": [{"id": …, "scale": 1}]). Neither slots nor
+        # the host cache keep prompts of different adapters apart (seen: a base answer on keys computed under an
+        # adapter), so with adapters no prompt is kept.
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 0.0) for path in arguments.lora]
+        params.cache_prompt = False
+        params.cache_ram_mib = 0
     if arguments.embeddings:
         params.embedding = True
         # One input must fit into one step; pooling is the model's own (mean when it names none).
@@ -75,6 +82,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--threads", required=True, type=int)
     parser.add_argument("--prompt-cache-bytes", type=int, default=256 * 2**20)
     parser.add_argument("--embeddings", action="store_true")
+    parser.add_argument("--lora", action="append", default=[], help="an adapter's GGUF; may be given again")
     return parser.parse_args(argv)
 
 

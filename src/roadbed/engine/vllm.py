@@ -11,6 +11,7 @@ import msgspec
 from roadbed.engine.base import Capacity, Endpoint, EngineFailure, LaunchRequest, LoadReport
 from roadbed.engine.failure import explain
 from roadbed.engine.http import get
+from roadbed.engine.lora import hub_or_path
 from roadbed.engine.vllm_metrics import read_kv_tokens, read_load
 from roadbed.errors import EngineError, UnreachableError
 from roadbed.runtime.base import ProcessSpec
@@ -21,7 +22,12 @@ PROBE_TIMEOUT_S = 60.0
 DEFAULT_MAX_NUM_SEQS = 256
 OWNED_ARGS = ("--host", "--port", "--served-model-name", "--kv-events-config")
 """Set by us; naming them again in engine.args is an error, not a silent override."""
+LORA_ARGS = ("--enable-lora", "--lora-modules", "--max-loras")
+KV_ARGS = ("--kv-transfer-config",)
+"""Ours where engine.adapters or engine.kv_transfer say the same."""
 EVENTS_PORT_OFFSET = 10_000
+SIDE_CHANNEL_PORT_OFFSET = 20_000
+"""NIXL's handshake needs a port per replica on a machine (VLLM_NIXL_SIDE_CHANNEL_PORT)."""
 
 
 class _Model(msgspec.Struct):
@@ -40,7 +46,8 @@ class VllmAdapter:
 
     def __init__(self, spec: VllmEngine) -> None:
         self._spec = spec
-        taken = [arg for arg in spec.args if arg.split("=", 1)[0] in OWNED_ARGS]
+        owned = OWNED_ARGS + (LORA_ARGS if spec.adapters else ()) + (KV_ARGS if spec.kv_transfer else ())
+        taken = [arg for arg in spec.args if arg.split("=", 1)[0] in owned]
         if taken:
             raise EngineError(f"engine.args: {taken[0]} is set by Roadbed; remove it", field="engine.args")
 
@@ -51,11 +58,18 @@ class VllmAdapter:
         argv += ["--host", "127.0.0.1", "--port", str(request.port), "--served-model-name", request.served_model]
         if self._spec.kv_events:
             argv += ["--kv-events-config", msgspec.json.encode(events_config(request.port)).decode()]
+        if self._spec.adapters:
+            argv += ["--enable-lora", "--max-loras", str(self._spec.adapter_places), "--lora-modules"]
+            argv += [f"{adapter.name}={hub_or_path(adapter)}" for adapter in self._spec.adapters]
+        env = {"VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": str(request.threads)}
+        if self._spec.kv_transfer is not None:
+            argv += ["--kv-transfer-config", msgspec.json.encode(self._spec.kv_transfer).decode()]
+            env["VLLM_NIXL_SIDE_CHANNEL_PORT"] = str(side_channel_port_of(request.port))
         argv += self._spec.args
         return ProcessSpec(
             name=request.replica,
             argv=tuple(argv),
-            env={"VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": str(request.threads), **self._spec.env},
+            env={**env, **self._spec.env},
             labels=request.labels,
             stop_grace_s=30.0,
         )
@@ -127,6 +141,13 @@ def events_config(port: int) -> dict[str, str | bool]:
 
 def events_port_of(port: int) -> int:
     return port + EVENTS_PORT_OFFSET if port + EVENTS_PORT_OFFSET <= 65535 else port - EVENTS_PORT_OFFSET
+
+
+def side_channel_port_of(port: int) -> int:
+    """Derived like the port of cache events, elsewhere."""
+    return (
+        port + SIDE_CHANNEL_PORT_OFFSET if port + SIDE_CHANNEL_PORT_OFFSET <= 65535 else port - SIDE_CHANNEL_PORT_OFFSET
+    )
 
 
 def find_interpreter(python: str) -> str:

@@ -179,21 +179,33 @@ class Exchange:
         raw = self.request.body
         parsed = self.parsed
         self._whole = Whole() if replica.asks_streams and not parsed.stream and self.endpoint != "embeddings" else None
-        if parsed.stream or self._whole is not None or replica.upstream_model is not None:
+        lora = self._lora(replica)
+        if parsed.stream or self._whole is not None or replica.upstream_model is not None or lora >= 0:
             add_usage = parsed.stream and not parsed.include_usage
             raw = rewrite(
-                raw, model=replica.upstream_model, add_usage=add_usage, parsed=parsed, stream=self._whole is not None
-            )
+                raw, model=replica.upstream_model, add_usage=add_usage, parsed=parsed, stream=self._whole is not None,
+                lora=lora,
+            )  # fmt: skip
         head = f"{replica.heads[self.endpoint]}x-request-id: {self.request_id}\r\ncontent-length: {len(raw)}\r\n\r\n"
         self.sent_at = monotonic()
         if self.num_tries == 1:
             self._decided_s = max(0.0, self.sent_at - self.request.received_at - self.waited_s)
         replica.pool.send(self, head.encode() + raw)
 
+    def _lora(self, replica: "Replica") -> int:
+        """The adapter's place in the list of an engine that asks for that, −1 = none is wanted or its name will do."""
+        features = self.features
+        if features is None or not features.adapter or not replica.lora_by_id:
+            return -1
+        return self.service.entry.adapters.index(features.adapter)
+
     def _shed(self, decision: Decision) -> None:
         message = {
             "queue_full": "The model is busy and its queue is full.",
             "deadline": "The model is busy; the request waited as long as it may.",
+            "hopeless": "The model is busy; the request would wait longer than it may.",
+            "displaced": "The model is busy; requests of higher priority took the request's place in the queue.",
+            "no_capable": "No replica of the model takes such a request: none has its adapter or room for its prompt.",
             "no_replica": "No replica of the model could answer.",
         }.get(decision.reason, "The model is busy.")
         nobody = decision.reason == "no_replica" or (decision.reason == "deadline" and not self.service.num_open)

@@ -184,7 +184,8 @@ class Plane:
             time(),
             key.id,
             key.tenant,
-            exchange.service.canonical,  # by whatever name it was asked for
+            # by whatever name it was asked for, but an adapter is a model of its own
+            exchange.parsed.model if exchange.parsed.model in self.tables.adapters else exchange.service.canonical,
             exchange.service.name,
             exchange.endpoint,
             exchange.prompt_tokens,
@@ -226,6 +227,7 @@ class Plane:
             slo_tpot_s=_milliseconds(headers, b"x-slo-tpot-ms", service.slo_tpot_s),
             prompt_bytes=num_bytes,
             stream=parsed.stream,
+            adapter=parsed.model if parsed.model in self.tables.adapters else "",
         )
 
     # ── out ───────────────────────────────────────────────────────────────────────────────────────

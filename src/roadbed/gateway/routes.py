@@ -19,13 +19,14 @@ _JSON: Final = b"content-type: application/json\r\n"
 _TEXT: Final = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
 
 
-class ModelObject(msgspec.Struct):
-    """OpenAI's model object."""
+class ModelObject(msgspec.Struct, omit_defaults=True):
+    """OpenAI's model object; of an adapter, `parent` is the model it adapts, as vLLM lists it."""
 
     id: str
     created: int
-    owned_by: str = "roadbed"
-    object: str = "model"
+    owned_by: str
+    object: str
+    parent: str | None = None
 
 
 class ModelList(msgspec.Struct):
@@ -50,7 +51,12 @@ def handle(plane: "Plane", request: "Request", connection: "ServerConnection") -
 def _models(plane: "Plane", request: "Request", connection: "ServerConnection") -> None:
     caller = plane.tables.callers.authenticate(request.headers.get(b"authorization"), "inference")
     found = plane.tables.models.items()
-    listed = [_object(name, service) for name, service in found if not caller.models or name in caller.models]
+    adapters = plane.tables.adapters
+    listed = [
+        _object(name, service, name in adapters)
+        for name, service in found
+        if not caller.models or name in caller.models
+    ]
     connection.respond(200, _JSON, msgspec.json.encode(ModelList(listed)))
 
 
@@ -58,11 +64,12 @@ def _model(plane: "Plane", request: "Request", connection: "ServerConnection") -
     caller = plane.tables.callers.authenticate(request.headers.get(b"authorization"), "inference")
     name = request.target.partition(b"?")[0][11:].decode("utf-8", "replace")
     service = plane.service_for(name, caller)
-    connection.respond(200, _JSON, msgspec.json.encode(_object(name, service)))
+    connection.respond(200, _JSON, msgspec.json.encode(_object(name, service, name in plane.tables.adapters)))
 
 
-def _object(name: str, service: "Service") -> ModelObject:
-    return ModelObject(name, service.entry.created_at)
+def _object(name: str, service: "Service", is_adapter: bool) -> ModelObject:
+    parent = service.canonical if is_adapter else None
+    return ModelObject(name, service.entry.created_at, "roadbed", "model", parent)
 
 
 def _health(plane: "Plane", request: "Request", connection: "ServerConnection") -> None:

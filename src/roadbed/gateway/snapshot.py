@@ -42,6 +42,10 @@ class ServiceEntry(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     models: tuple[str, ...]
     """Names clients may use for it; the first is the canonical one."""
+    adapters: tuple[str, ...] = ()
+    """Adapters of its model, in the order its engines know them; each is a name clients may use."""
+    max_adapters: int = 0
+    """Of them, in use at once on a replica; 0 = all."""
     policy: str = "roadbed"
     priority: int = 5
     slo_ttft_s: float | None = None

@@ -25,7 +25,7 @@ _PATHS: dict[EndpointName, str] = {
 class Replica:
     """Where a request is sent."""
 
-    __slots__ = ("asks_streams", "entry", "fields", "heads", "id", "pool", "upstream_model")
+    __slots__ = ("asks_streams", "entry", "fields", "heads", "id", "lora_by_id", "pool", "upstream_model")
 
     def __init__(self, entry: ReplicaEntry, pool: Pool) -> None:
         self.entry = entry
@@ -33,6 +33,7 @@ class Replica:
         self.id = entry.id
         self.upstream_model = entry.upstream_model
         self.asks_streams = "stops_streams_only" in entry.capabilities
+        self.lora_by_id = "lora_by_id" in entry.capabilities
         port = "" if entry.port == (443 if entry.tls else 80) else f":{entry.port}"
         self.fields = f"host: {entry.host}{port}\r\ncontent-type: application/json\r\n"
         if entry.api_key is not None:
@@ -96,6 +97,8 @@ class Tables:
         self._pools: dict[tuple[str, int, bool], Pool] = {}
         self.services: dict[str, Service] = {}
         self.models: dict[str, Service] = {}
+        self.adapters: dict[str, Service] = {}
+        """By name: whose model it adapts."""
         self.seeds: dict[str, int] = {}
         """By model: where the hash chains of its prompts begin."""
         self.callers = Callers(Snapshot(version=-1))
@@ -107,18 +110,22 @@ class Tables:
         by the next tick, those of a service that left run into their deadline."""
         services: dict[str, Service] = {}
         models: dict[str, Service] = {}
+        adapters: dict[str, Service] = {}
         for entry in snapshot.services:
             service = self._service(entry)
             self._set_replicas(service, entry, now)
             services[entry.name] = service
             for model in entry.models:
                 models.setdefault(model, service)
+            for adapter in entry.adapters:
+                if models.setdefault(adapter, service) is service:
+                    adapters[adapter] = service
         for name in self.services.keys() - services.keys():
             departed = self.services[name]
             departed.router.set_replicas([], now)
             if departed.router.num_live or departed.router.num_waiting:
                 self._departed.append(departed)
-        self.services, self.models = services, models
+        self.services, self.models, self.adapters = services, models, adapters
         self.seeds = {model: xxh3_64_intdigest(model.encode()) for model in models}
         self.callers = Callers(snapshot)
         self.version = snapshot.version
@@ -154,6 +161,8 @@ class Tables:
                     max_concurrency=replica.max_concurrency,
                     kv_tokens=replica.kv_tokens,
                     draining=replica.draining,
+                    adapters=entry.adapters,
+                    max_adapters=entry.max_adapters,
                 )
             )
         live = [replica for replica in entry.replicas if not replica.draining]

@@ -11,7 +11,15 @@ slo: {ttft: 2s, tpot: 50ms}
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    GetJsonSchemaHandler,
+    field_validator,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -27,7 +35,29 @@ PolicyName = Literal[
 ScalerName = Literal["roadbed", "hpa", "kpa", "apa"]
 NEVER_ZERO: frozenset[str] = frozenset({"hpa", "apa"})
 """Scaling policies that always keep one replica."""
+KV_ROLES = ("kv_producer", "kv_consumer", "kv_both")
+MOST_PLACES = 8
+"""Adapters a vLLM replica has in use at once where nothing is said: each takes its room of device memory."""
 Priority = Annotated[int, Field(ge=1, le=9)]
+
+
+class Adapter(Spec):
+    """A LoRA adapter of the service's model. Clients ask for it by its name, as for a model of its own."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$")]
+    source: Annotated[str, Field(min_length=1, max_length=4096)]
+    """On the machine, as a path or file:…, a GGUF file for llamacpp, a folder for vllm, which also takes hf:org/name."""
+
+
+def _distinct(adapters: list[Adapter]) -> list[Adapter]:
+    names = [adapter.name for adapter in adapters]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{twice[0]!r} is there twice; each adapter needs a name of its own")
+    return adapters
+
+
+Adapters = Annotated[list[Adapter], Field(max_length=1000), AfterValidator(_distinct)]
 
 
 class LlamaCppEngine(Spec):
@@ -44,6 +74,8 @@ class LlamaCppEngine(Spec):
     """Serve /v1/embeddings (needs an embedding model)."""
     prompt_cache: Bytes = 256 * 2**20
     """Host memory for prompts that left their slot."""
+    adapters: Adapters = []
+    """LoRA adapters, all loaded when the engine starts."""
 
 
 class VllmEngine(Spec):
@@ -58,6 +90,35 @@ class VllmEngine(Spec):
     kv_events: bool = False
     """Subscribe to the engine's ZMQ KV-cache events for an exact prefix index (extra: roadbed[kvevents])."""
     start_timeout: Seconds = 900.0
+    adapters: Adapters = []
+    """LoRA adapters it may load (--enable-lora --lora-modules)."""
+    max_adapters: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Adapters in use at once (--max-loras); default: all of them, at most 8."""
+    kv_transfer: dict[str, Any] | None = None
+    """--kv-transfer-config as it is: kv_connector (NixlConnector, …), kv_role (kv_producer, kv_consumer, kv_both), …"""
+
+    @field_validator("kv_transfer")
+    @classmethod
+    def _known_role(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is None:
+            return None
+        connector, role = value.get("kv_connector"), value.get("kv_role")
+        if not isinstance(connector, str) or not connector:
+            raise ValueError("kv_connector names no connector, such as NixlConnector")
+        if role not in KV_ROLES:
+            raise ValueError(f"kv_role is {role!r}, not one of {', '.join(KV_ROLES)}")
+        return value
+
+    @model_validator(mode="after")
+    def _used(self) -> "VllmEngine":
+        if self.max_adapters is not None and not self.adapters:
+            raise ValueError("max_adapters: there are no adapters")
+        return self
+
+    @property
+    def adapter_places(self) -> int:
+        """Adapters in use at once; 0 without any."""
+        return self.max_adapters or min(len(self.adapters), MOST_PLACES)
 
 
 class OpenAIEngine(Spec):
@@ -181,6 +242,18 @@ class Service(Spec):
     drain_timeout: Seconds = 30.0
     """Longest that a replica on its way out may finish what it runs. Then streams still open are cut, and what it has
     not begun to answer goes elsewhere."""
+
+    @property
+    def adapters(self) -> list[Adapter]:
+        """Those of its engine, none where it can't have any."""
+        return [] if isinstance(self.engine, OpenAIEngine) else self.engine.adapters
+
+    @model_validator(mode="after")
+    def _own_names(self) -> "Service":
+        taken = {self.name, self.model, *self.aliases} & {adapter.name for adapter in self.adapters}
+        if taken:
+            raise ValueError(f"engine.adapters: {min(taken)!r} is a name of the service itself")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> "Service":

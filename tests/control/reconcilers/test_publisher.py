@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from roadbed.control.reconcilers.loop import run_loop
 from roadbed.control.reconcilers.publisher import Publisher, choose_port, limits_entry, read_snapshot, write_private
@@ -17,6 +18,7 @@ from roadbed.control.services.service import scale_service
 from roadbed.control.services.tenant import remove_tenant
 from roadbed.control.store import Store
 from roadbed.control.store.usage import insert_usage
+from roadbed.errors import ConflictError
 from roadbed.gateway.account import Account
 from roadbed.gateway.snapshot import ListenEntry, Snapshot
 from roadbed.spec.load import load_text
@@ -310,5 +312,31 @@ def test_what_another_service_held_is_cleared(store: Store, tmp_path: Path, cloc
                 scale_service(store, "nap", 1, "test")
                 publisher.publish()
                 assert account.totals(0).in_flight == 4
+
+    asyncio.run(scenario())
+
+
+ADAPTED = """
+kind: service
+name: tuned
+model: smollm2-135m-instruct
+engine: {kind: vllm, max_adapters: 1, adapters: [{name: law, source: /l}, {name: art, source: /a}]}
+---
+kind: service
+name: other
+model: smollm2-135m-instruct
+engine: {kind: llamacpp, adapters: [{name: sea, source: /s}]}
+"""
+
+
+def test_adapters_are_names_of_their_service(store: Store, tmp_path: Path, clock: Clock) -> None:
+    async def scenario() -> None:
+        async with world_of(store, tmp_path) as world:
+            wish(world, ADAPTED)
+            published = Publisher(world.state).publish()
+            found = {service.name: (service.adapters, service.max_adapters) for service in published.services}
+            assert found == {"tuned": (("law", "art"), 1), "other": (("sea",), 0)}
+            with pytest.raises(ConflictError, match="'law' already leads to service 'tuned'"):
+                wish(world, "{kind: service, name: third, model: smollm2-135m-instruct, aliases: [law]}")
 
     asyncio.run(scenario())

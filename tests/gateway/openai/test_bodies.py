@@ -107,3 +107,5 @@ def test_rewriting_changes_only_what_it_must(model: str | None, options: dict[st
     out = json.loads(bodies.rewrite(raw, model=model, add_usage=True, parsed=parsed))
     assert out == body | {"model": model or "m", "stream_options": (options or {}) | {"include_usage": True}}
     assert bodies.rewrite(raw, model=None, add_usage=False, parsed=parsed) is raw
+    lora = json.loads(bodies.rewrite(raw, model=None, add_usage=False, parsed=parsed, lora=3))
+    assert lora == json.loads(raw) | {"lora": [{"id": 3, "scale": 1.0}]}

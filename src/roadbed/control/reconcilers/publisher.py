@@ -42,6 +42,7 @@ from roadbed.gateway.snapshot import (
     TenantEntry,
 )
 from roadbed.spec.platform import GatewayConfig, PriceBook
+from roadbed.spec.service import VllmEngine
 from roadbed.spec.tenant import Limits
 
 logger = logging.getLogger(__name__)
@@ -74,9 +75,13 @@ def build_snapshot(facts: Facts, listen: ListenEntry, prices: PriceBook, create_
     for row in sorted(facts.services, key=lambda row: row.created_at):
         # A model served by two services leads to the older one; the other has its own name.
         models = tuple(name for name in model_names(row.spec) if name not in taken)
-        taken.update(models)
+        adapters = tuple(adapter.name for adapter in row.spec.adapters)  # all: engines know them by their place
+        taken.update(models, adapters)
         replicas = [r for r in facts.replicas if r.service == row.name and r.state in PUBLISHED]
         entry = _service(row, models, replicas, prices, create_engine)
+        if adapters:
+            places = row.spec.engine.adapter_places if isinstance(row.spec.engine, VllmEngine) else 0
+            entry = msgspec.structs.replace(entry, adapters=adapters, max_adapters=places)
         if row.spec.scaling is not None:
             mine = [r for r in facts.replicas if r.service == row.name]
             entry = _held(entry, row, mine, facts.starts_s.get(row.name, []))

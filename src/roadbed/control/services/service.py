@@ -197,12 +197,17 @@ def model_names(spec: Service) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*catalogue, spec.name, *spec.aliases)))
 
 
+def _own_names(spec: Service) -> set[str]:
+    """Names that may lead to no other service."""
+    return {spec.name, *spec.aliases, *(adapter.name for adapter in spec.adapters)}
+
+
 def _check_names(connection: Connection, spec: Service) -> None:
     """Aliases must lead to one service; a model may be served by several only under names of their own."""
     for other in list_services(connection):
         if other.name == spec.name:
             continue
-        taken = {other.name, *other.spec.aliases} & {spec.name, *spec.aliases}
+        taken = _own_names(other.spec) & _own_names(spec)
         if taken:
             raise ConflictError(
                 f"service {spec.name!r}: the name {min(taken)!r} already leads to service {other.name!r}",

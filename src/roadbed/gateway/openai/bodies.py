@@ -160,20 +160,25 @@ def parse_embedding(raw: bytes) -> Parsed:
     return Parsed(body.model, body.input, RAW_NONE, max_tokens=0)
 
 
-def rewrite(raw: bytes, *, model: str | None, add_usage: bool, parsed: Parsed, stream: bool = False) -> bytes:
-    """The body as the engine gets it: another model name, a request for usage where the client asked for none, and
-    `stream` where an answer that the client wants whole is to come as a stream with usage.
+def rewrite(
+    raw: bytes, *, model: str | None, add_usage: bool, parsed: Parsed, stream: bool = False, lora: int = -1
+) -> bytes:
+    """The body as the engine gets it: another model name, a request for usage where the client asked for none,
+    `stream` where an answer that the client wants whole is to come as a stream with usage, and `lora`, the place of the
+    adapter that llama.cpp is to apply.
 
     Adding a member in front is a splice; anything else is decoded and encoded again.
     """
-    if model is None and not add_usage and not stream:
+    if model is None and not add_usage and not stream and lora < 0:
         return raw
-    if model is None and not parsed.has_stream_options and not stream:
+    if model is None and not parsed.has_stream_options and not stream and lora < 0:
         start = raw.index(b"{") + 1
         return b'%b"stream_options":{"include_usage":true},%b' % (raw[:start], raw[start:])
     body = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     if model is not None:
         body["model"] = msgspec.Raw(msgspec.json.encode(model))
+    if lora >= 0:
+        body["lora"] = msgspec.Raw(b'[{"id":%d,"scale":1.0}]' % lora)
     if stream:
         body["stream"] = msgspec.Raw(b"true")
     if add_usage or stream:
