@@ -59,7 +59,7 @@ def test_engine_shorthand_and_full_form() -> None:
         ),
         (
             CHAT + "engine:\n  kind: vllm\n  context_tokens: 9\n",
-            "chat.yaml:6: service 'chat': 'context_tokens' is not a key of engine; keys are args, env,",
+            "chat.yaml:6: service 'chat': 'context_tokens' is not a key of engine; keys are adapters, args, env,",
         ),
         (CHAT + "slo:\n  ttf: 2s\n", "chat.yaml:5: service 'chat': 'ttf' is not a key of slo; did you mean 'ttft'?"),
         (
