@@ -17,6 +17,7 @@ from roadbed.control.services.key import remove_key
 from roadbed.control.services.service import scale_service
 from roadbed.control.services.tenant import remove_tenant
 from roadbed.control.store import Store
+from roadbed.control.store.replica import ReplicaState, list_replicas, update_replica
 from roadbed.control.store.usage import insert_usage
 from roadbed.errors import ConflictError
 from roadbed.gateway.account import Account
@@ -280,6 +281,15 @@ def test_a_service_at_zero_holds_as_long_as_a_start_may_take(store: Store, tmp_p
     asyncio.run(scenario())
 
 
+def _why_nobody_of(world: World, state: ReplicaState, reason: str) -> str:
+    """What clients would hear if the only replica were in this state."""
+    with world.store.write() as connection:
+        (row,) = list_replicas(connection, "nap")
+        update_replica(connection, msgspec.structs.replace(row, state=state, reason=reason))
+    (entry,) = Publisher(world.state).publish().services
+    return entry.note
+
+
 def test_a_service_that_cannot_come_says_why_without_saying_where(store: Store, tmp_path: Path, clock: Clock) -> None:
     async def scenario() -> None:
         async with world_of(store, tmp_path) as world:
@@ -288,6 +298,11 @@ def test_a_service_that_cannot_come_says_why_without_saying_where(store: Store, 
             await settle(world, clock)
             (entry,) = Publisher(world.state).publish().services
             assert entry.note == "a replica is larger than any machine here"
+            assert [_why_nobody_of(world, *why) for why in (("pending", "no_capacity"), ("pending", "quota_exceeded"),
+                ("pending", "reserved"), ("failed", "model"), ("failed", "exited"), ("starting", ""))] == [
+                "no machine has room for a replica now", "its quota is used up", "it has to wait for a place",
+                "its model cannot be fetched", "its engine does not start", "a replica is starting",
+            ]  # fmt: skip
             scale_service(store, "nap", 0, "test")
             await settle(world, clock)
             (entry,) = Publisher(world.state).publish().services

@@ -273,11 +273,11 @@ def _held(entry: ServiceEntry, row: ServiceRow, replicas: list[ReplicaRow], star
 def _why_nobody(row: ServiceRow, replicas: list[ReplicaRow]) -> str:
     """Why a service has no replica that answers, in words for clients: no names, no paths, no last words."""
     for replica in replicas:
-        if replica.state in ("pending", "failed") and replica.reason:
-            return _WHY.get(
-                replica.reason,
-                "its engine does not start" if replica.state == "failed" else "it has to wait for a place",
-            )
+        if replica.state == "failed":
+            return _WHY.get(replica.reason, "its engine does not start")
+        if replica.state == "pending" and replica.reason:
+            quota = replica.reason.startswith("quota")
+            return "its quota is used up" if quota else _WHY.get(replica.reason, "it has to wait for a place")
     if row.num_desired == 0 and row.pinned_at is not None:
         return "it was set to 0 replicas by hand"
     return "a replica is starting" if row.num_desired else ""
@@ -301,11 +301,18 @@ def _replica(row: ReplicaRow, create: EngineFactory) -> ReplicaEntry | None:
         api_key=endpoint.api_key,
         upstream_model=upstream_model(row),
         draining=row.state == "draining",
+        role=_role(row),
         max_concurrency=row.capacity.max_concurrency,
         kv_tokens=row.capacity.kv_tokens,
         context_tokens=row.capacity.context_tokens,
         capabilities=row.capacity.capabilities,
     )
+
+
+def _role(row: ReplicaRow) -> str:
+    """The first of a service with engine.roles compute prompts."""
+    roles = row.spec.engine.roles if isinstance(row.spec.engine, VllmEngine) else None
+    return "" if roles is None else "prefill" if row.idx < roles.prefill else "decode"
 
 
 def _key(row: KeyRow) -> KeyEntry:
