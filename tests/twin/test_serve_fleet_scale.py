@@ -79,6 +79,15 @@ def test_who_starts_goes_first() -> None:
     assert (bench.scaler.num_ready, bench.scaler.num_starting) == (1, 0)
 
 
+def test_the_first_decision_may_be_later() -> None:
+    scaling = Scaling(autoscaler="apa", num_max=8, target=4.0, cold_start_s=0.0, interval_s=10.0, first_s=60.0)
+    bench = Bench(scaling)
+    bench.load = (16, 0)
+    bench.kernel.run(75.0)
+    assert bench.said[0] == (60.0, "grow")
+    assert bench.scaler.num_ready == 4  # at 60 s two, at 70 s four
+
+
 def test_who_waits_at_zero_is_decided_about_at_once() -> None:
     scaling = Scaling(autoscaler="roadbed", num_start=0, target=4.0, cold_start_s=5.0, interval_s=60.0)
     bench = Bench(scaling)
@@ -174,6 +183,7 @@ def test_nobody_is_lost(seed: int, autoscaler: str, policy: str, cold_start_s: f
         ({"interval_s": 0.0}, "scale-interval"),
         ({"interval_s": 0.5}, "scale-interval"),
         ({"idle_s": -1.0}, "idle"),
+        ({"first_s": -1.0}, "start"),
     ],
 )
 def test_what_can_not_be_is_named(values: dict[str, object], field: str) -> None:

@@ -21,7 +21,8 @@ MOST_REPLICAS = 10_000
 
 class Scaling(msgspec.Struct, frozen=True, kw_only=True):
     """How a fleet may change. num_start: replicas ready at time 0, −1 = num_min, but at least one. target: requests in
-    flight per replica. look_s: between looks at the load. UsageError for what can't be."""
+    flight per replica. look_s: between looks at the load. first_s: when it decides first, 0 = after one interval.
+    UsageError for what can't be."""
 
     autoscaler: str
     num_min: int = 0
@@ -32,6 +33,7 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True):
     idle_s: float = 600.0
     num_start: int = -1
     look_s: float = 1.0
+    first_s: float = 0.0
     cost_cap_per_hour: float = 0.0
 
     def __post_init__(self) -> None:
@@ -49,6 +51,8 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True):
             raise _wrong("cold-start", f"{self.cold_start_s:g} s; it must be at least 0")
         if not 0.0 < self.interval_s < 1e7 or not 0.0 < self.look_s <= self.interval_s:
             raise _wrong("scale-interval", f"{self.interval_s:g} s; it must be above 0 and at least {self.look_s:g} s")
+        if not 0.0 <= self.first_s < 1e9:
+            raise _wrong("start", f"the first decision after {self.first_s:g} s; it must be at least 0")
         if not 0.0 <= self.idle_s < 1e9 or not 0.0 <= self.cost_cap_per_hour < 1e12:
             raise _wrong("idle", f"{self.idle_s:g} s with a cap of {self.cost_cap_per_hour:g}; both must be at least 0")
 
@@ -104,7 +108,7 @@ class Scaler:
     def begin(self) -> None:
         """Looks and decides from now on until `close`."""
         self._kernel.after(self.scaling.look_s, self._look, priority=6)
-        self._next = self._kernel.after(self.scaling.interval_s, self._decide, priority=7)
+        self._next = self._kernel.after(self.scaling.first_s or self.scaling.interval_s, self._decide, priority=7)
 
     def left(self) -> None:
         """A draining replica has finished its work and is gone."""
