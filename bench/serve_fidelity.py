@@ -3,7 +3,8 @@
 vLLM: measured requests replayed at their real arrivals (`roadbed twin validate`). DynoSim: Mooncake's synthetic trace,
 round robin, the H200 profile and the same KV blocks; its figures are those of ai-dynamo 1.2.1, run in the same call
 where `--dynamo` names a Python that has it (bench/dynosim.py says how), else as recorded below. Speed: wall seconds of
-both, and a large fleet on a made-up stream.
+both, and a large fleet on a made-up stream. DynoSim's engine lets waiting requests push running ones out where the
+cache is full; so does ours here (`admission="displace"`), and nowhere else.
 
     python -m bench.serve_fidelity DATA [--dynamo PYTHON] [--parts vllm,dynosim,speed] [--save]
 """
@@ -60,7 +61,7 @@ def dynosim(data: Path, python: str | None) -> list[dict[str, Any]]:
         if python:
             tables = data / "engine/dynamo-profiles/H200_TP1P_TP1D"
             theirs = replay_dynamo(python, tables, path, workers=workers, kv_blocks=blocks, speedup=speed)
-        server = Server(step=step, limits=Limits(kv_blocks=blocks, block_tokens=512))
+        server = Server(step=step, limits=Limits(kv_blocks=blocks, block_tokens=512, admission="displace"))
         began = time.perf_counter()
         outcomes = World(trace, [server] * workers, Settings(policy="round_robin", speedup=speed)).run()
         wall_s = time.perf_counter() - began

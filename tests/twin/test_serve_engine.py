@@ -29,7 +29,7 @@ LIMITS = st.builds(
     max_seqs=st.integers(1, 8),
     prefix_caching=st.booleans(),
     order=st.sampled_from(["fcfs", "priority"]),
-    reserve_prompts=st.booleans(),
+    admission=st.sampled_from(["prompt", "chunk", "displace"]),
 )
 
 
@@ -105,6 +105,7 @@ class Plain:
         self.first: dict[int, float] = {}
         self.last: dict[int, float] = {}
         self.cached: dict[int, int] = {}
+        self.num_preempted = dict.fromkeys(range(len(requests)), 0)
 
     def used(self) -> int:
         named = {block for held in self.held.values() for block in held if block >= 0}
@@ -141,6 +142,7 @@ class Plain:
         self.decoding.discard(number)
         self.give_back(number)
         self.tokens[number] = 0
+        self.num_preempted[number] += 1
         self.waiting.insert(0, number)
 
     def target(self, number: int) -> int:
@@ -160,19 +162,20 @@ class Plain:
             assert self.grow(number, self.tokens[number] + 1)
         return preempted
 
-    def admit(self, budget: int) -> int:
-        """Tokens of the first waiting one's first chunk, 0 where it has no room."""
-        size, number = self.limits.block_tokens, self.waiting[0]
+    def admit(self, budget: int, number: int) -> int:
+        """Tokens of a waiting one's first chunk, 0 where it has no room."""
+        size = self.limits.block_tokens
         work, matched = self.works[number], 0
         most = min(len(work.blocks), (self.target(number) - 1) // size) if self.limits.prefix_caching else 0
         while matched < most and (self.in_use(work.blocks[matched]) or work.blocks[matched] in self.idle):
             matched += 1
         new = min(budget, self.target(number) - matched * size)
-        tokens = self.target(number) if self.limits.reserve_prompts else matched * size + new
+        tokens = self.target(number) if self.limits.admission == "prompt" else matched * size + new
         from_idle = sum(1 for block in work.blocks[:matched] if block in self.idle)
         if -(-tokens // size) - matched > self.limits.kv_blocks - self.used() - from_idle:
             return 0
-        self.running.append(self.waiting.pop(0))
+        self.waiting.remove(number)
+        self.running.append(number)
         self.held[number] = list(work.blocks[:matched])
         self.idle = [block for block in self.idle if block not in self.held[number]]
         self.cached.setdefault(number, matched * size)
@@ -194,7 +197,18 @@ class Plain:
             budget -= new
         while budget > 0 and not preempted and self.waiting and len(self.running) < self.limits.max_seqs:
             number = self.waiting[0]
-            new = self.admit(budget)
+            new, most = self.admit(budget, number), budget
+            while not new and self.limits.admission == "displace" and self.running:
+                victim = self.running[-1]
+                if self.num_preempted[victim] >= 64:
+                    break
+                if victim in self.decoding:
+                    budget += 1
+                else:
+                    budget += chunks.pop()[0]
+                self.preempt(victim)
+                preempted = True
+                new = self.admit(most, number)
             if not new:
                 break
             chunks.append((new, self.tokens[number]))
@@ -206,6 +220,7 @@ class Plain:
         preempted = self.decode()
         decodes = [number for number in self.running if number in self.decoding]
         chunks = self.fill(self.limits.max_batched_tokens - len(decodes), preempted)
+        decodes = [number for number in self.running if number in self.decoding]
         ending = [n for n in self.running if n not in self.decoding and self.tokens[n] == self.target(n)]
         if not decodes and not chunks:
             return None

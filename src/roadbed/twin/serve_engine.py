@@ -24,6 +24,8 @@ from roadbed.router.adapters import AdapterSet
 from roadbed.twin.serve_cache import KvCache
 
 _MOST_STEPS = 1 << 20
+_MOST_DISPLACED = 64
+"""How often a request can be made to give way to waiting ones: two that do not fit together would go on for ever."""
 _MOST_PASSED = 256
 """Waiting requests looked at beyond those whose adapters find no place."""
 
@@ -37,8 +39,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_seqs: int = 256
     prefix_caching: bool = True
     order: Literal["fcfs", "priority"] = "fcfs"
-    reserve_prompts: bool = True
-    """Admit only where the whole prompt has room. False: where its first chunk has."""
+    admission: Literal["prompt", "chunk", "displace"] = "prompt"
+    """Who waits is admitted where its whole prompt has room (vLLM), or its first chunk (older vLLM). displace: where
+    its first chunk has none, those admitted last make room, as in DynoSim; for comparison with that."""
     max_adapters: int = 1
     """Adapters (LoRA) loaded at once."""
     adapter_load_s: float = 0.5
@@ -396,30 +399,55 @@ class Engine:
                     break
                 passed.append(heapq.heappop(self._waiting))
                 continue
-            new = self._admit(work, budget, now)
+            is_resumed, num_before = bool(self._resumed), self.num_preemptions
+            new, most_tokens = self._admit(work, budget, now), budget
+            while not new and self.limits.admission == "displace":
+                freed = self._displace(chunks)
+                if not freed:
+                    break
+                budget += freed
+                new = self._admit(work, most_tokens, now)
             if not new:
                 break
-            if self._resumed:
-                self._resumed.popleft()
+            if is_resumed:
+                self._resumed.remove(work)
             else:
                 heapq.heappop(self._waiting)
             budget -= new
             self._count(work, new, chunks)
+            if self.num_preemptions > num_before:
+                break
         self._has_passed = bool(passed)
         for entry in passed:
             heapq.heappush(self._waiting, entry)
 
+    def _displace(self, chunks: list[tuple[int, int]]) -> int:
+        """Whoever was admitted last gives way, and what it was to compute in this iteration is not; returns the tokens
+        of the budget that frees, 0 = nobody can."""
+        size, works = self.limits.block_tokens, [*self._filled, *([self._filling] if self._filling else [])]
+        victim = works[-1] if works else self._victim() if self._decoding else None
+        if victim is None or victim.num_preempted >= _MOST_DISPLACED:
+            return 0
+        if works:
+            new, before = chunks.pop()
+            self._preempt(victim, before + new)
+            return new
+        if (victim.began_tick + 1 - victim.target) % size == (self.tick + 1) % size:
+            self.cache.num_private -= 1  # its block for this iteration
+        self._preempt(victim)
+        return 1
+
     def _admit(self, work: Work, budget: int, now: float) -> int:
         """Takes what of its prompt is cached and room for a first chunk; returns the chunk's tokens, 0 = no room.
 
-        With `reserve_prompts` the whole prompt must fit, or a long one takes room chunk by chunk only to lose it all.
+        Unless the whole prompt must fit, a long one takes room chunk by chunk, maybe only to lose it all.
         """
         size, cache = self.limits.block_tokens, self.cache
         matched = 0
         if self.limits.prefix_caching and work.blocks:
             matched = min(cache.match(work.blocks), (work.target - 1) // size)
         new = min(budget, work.target - matched * size)
-        tokens = work.target if self.limits.reserve_prompts else matched * size + new
+        tokens = work.target if self.limits.admission == "prompt" else matched * size + new
         wanted = -(-tokens // size) - matched
         if wanted > cache.num_available - cache.num_idle_of(work.blocks, matched):
             return 0
@@ -507,11 +535,15 @@ class Engine:
             return max(works, key=lambda work: (work.priority, work.arrived_s, work.number))
         return works[-1]
 
-    def _preempt(self, work: Work) -> None:
-        """It loses its blocks and will compute its prompt and all it generated again, before anybody is admitted."""
+    def _preempt(self, work: Work, num_filled: int = 0) -> None:
+        """It loses its blocks and will compute its prompt and all it generated again, before anybody is admitted.
+        num_filled: tokens it has blocks for, where its prompt ends with this iteration."""
         if work is self._filling:
             self._filling = None
             self._free(work, work.computed)
+        elif num_filled:
+            self._filled.remove(work)
+            self._free(work, num_filled)
         else:
             self._stop_decoding(work)
             num_more = self.tick - work.began_tick
