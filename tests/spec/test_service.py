@@ -141,3 +141,18 @@ def test_adapters_and_transfers_that_make_no_sense(engine: dict[str, object], wo
 def test_whatever_else_a_connector_wants_is_passed_on() -> None:
     transfer = {"kv_connector": "LMCacheConnectorV1", "kv_role": "kv_consumer", "kv_connector_extra_config": {"a": [1]}}
     assert VllmEngine.model_validate({"kv_transfer": transfer}).kv_transfer == transfer
+
+
+BOTH = {"kv_connector": "NixlConnector", "kv_role": "kv_both"}
+
+
+def test_roles_are_all_replicas() -> None:
+    engine = {"kind": "vllm", "kv_transfer": BOTH, "roles": {"prefill": 1, "decode": 2}}
+    assert service(engine=engine, replicas=3).replicas.max == 3
+    for replicas in (2, "1..3"):
+        with pytest.raises(ValidationError, match="write replicas: 3"):
+            service(engine=engine, replicas=replicas)
+    with pytest.raises(ValidationError, match="write kv_transfer with kv_role kv_both"):
+        service(engine={**engine, "kv_transfer": {**BOTH, "kv_role": "kv_producer"}}, replicas=3)
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        service(engine={**engine, "roles": {"prefill": 0, "decode": 3}}, replicas=3)

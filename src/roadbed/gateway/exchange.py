@@ -19,6 +19,7 @@ from roadbed.gateway.openai.errors import ApiError
 from roadbed.gateway.openai.stream import StreamMeter
 from roadbed.gateway.openai.usage import usage_of
 from roadbed.gateway.openai.whole import Whole
+from roadbed.gateway.prefill import PrefillLeg, decode_body
 from roadbed.router.base import Decision, Features
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from roadbed.gateway.tables import Replica, Service
     from roadbed.gateway.wire.server import Request, ServerConnection
     from roadbed.gateway.wire.upstream import UpstreamConnection
+    from roadbed.router.core import RouterCore
 
 MAX_UNARY_BYTES = 64 * 2**20
 log = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class Exchange:
         "_content_type",
         "_decided_s",
         "_event_at",
+        "_leg",
         "_meter",
         "_queued_at",
         "_replica",
@@ -124,6 +127,7 @@ class Exchange:
         self._body_size = 0
         self._meter: StreamMeter | None = None
         self._whole: Whole | None = None
+        self._leg: PrefillLeg | None = None
         self._started = False
         self._settled = False
         self.estimated = False
@@ -176,6 +180,37 @@ class Exchange:
         self._body_size = 0
         routes = self.service.tally.routes
         routes[self.route] = routes.get(self.route, 0) + 1
+        self.sent_at = monotonic()
+        if self.num_tries == 1:
+            self._decided_s = max(0.0, self.sent_at - self.request.received_at - self.waited_s)
+        if self.service.prefill is None or not self._prefill_elsewhere(self.service.prefill, replica):
+            self._answer_from(replica, b"")
+
+    def _prefill_elsewhere(self, router: "RouterCore", replica: "Replica") -> bool:
+        """Whether somebody else computes the prompt first; `replica` decodes when that is over."""
+        features = self.features
+        if features is None or self.endpoint == "embeddings" or self.parsed.num_choices > 1 or self.num_tries > 1:
+            return False
+        decision = router.arrive(features, self.sent_at)
+        if decision.kind != "go":
+            router.cancel(self.request_id, self.sent_at)
+            return False
+
+        def then(params: bytes) -> None:
+            self._leg = None
+            try:
+                if not self._settled:
+                    self._answer_from(replica, params)
+            except Exception:
+                log.exception("request %s failed inside the gateway", self.request_id)
+                self.fail()
+
+        self._leg = PrefillLeg(router, features, then)
+        self._leg.send(self.service.replicas[decision.slot], self.endpoint, self.request.body)
+        return True
+
+    def _answer_from(self, replica: "Replica", params: bytes) -> None:
+        """Sends the request to the replica that answers it; params: where its KV cache is, b"" = nowhere."""
         raw = self.request.body
         parsed = self.parsed
         self._whole = Whole() if replica.asks_streams and not parsed.stream and self.endpoint != "embeddings" else None
@@ -186,10 +221,9 @@ class Exchange:
                 raw, model=replica.upstream_model, add_usage=add_usage, parsed=parsed, stream=self._whole is not None,
                 lora=lora,
             )  # fmt: skip
+        if params:
+            raw = decode_body(raw, params)
         head = f"{replica.heads[self.endpoint]}x-request-id: {self.request_id}\r\ncontent-length: {len(raw)}\r\n\r\n"
-        self.sent_at = monotonic()
-        if self.num_tries == 1:
-            self._decided_s = max(0.0, self.sent_at - self.request.received_at - self.waited_s)
         replica.pool.send(self, head.encode() + raw)
 
     def _lora(self, replica: "Replica") -> int:
@@ -394,6 +428,9 @@ class Exchange:
 
     def _cancel_upstream(self) -> None:
         self.gone = True
+        if self._leg is not None:
+            self._leg.cancel()
+            self._leg = None
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.cancel()

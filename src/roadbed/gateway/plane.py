@@ -384,6 +384,8 @@ class Plane:
             decisions = service.router.tick(now)
             if decisions:
                 self.carry_out(decisions)
+            if service.prefill is not None:
+                service.prefill.tick(now)
         for service in self.tables.services.values():
             slot, num_waiting = service.entry.slot, service.router.num_waiting
             if slot >= 0 and num_waiting != service.num_told:

@@ -24,6 +24,8 @@ class ReplicaEntry(msgspec.Struct, frozen=True, kw_only=True):
     upstream_model: str | None = None
     """Model name to write into the body; None = leave the client's."""
     draining: bool = False
+    role: str = ""
+    """prefill: it computes prompts for the others, which fetch their KV caches from it; else it answers requests."""
     max_concurrency: int = 4
     kv_tokens: int = 16_384
     context_tokens: int = 4096

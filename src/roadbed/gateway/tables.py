@@ -49,7 +49,7 @@ class Service:
 
     __slots__ = (
         "_metrics", "cached_pico", "canonical", "capabilities", "context_tokens", "entry", "input_pico", "name",
-        "num_told", "output_pico", "priority", "replicas", "router", "slo_tpot_s", "slo_ttft_s", "tally",
+        "num_told", "output_pico", "prefill", "priority", "replicas", "router", "slo_tpot_s", "slo_ttft_s", "tally",
     )  # fmt: skip
 
     def __init__(self, entry: ServiceEntry, router: RouterCore, metrics: Metrics) -> None:
@@ -61,6 +61,8 @@ class Service:
         self.name = entry.name
         self.router = router
         self.replicas: dict[int, Replica] = {}
+        self.prefill: RouterCore | None = None
+        """Chooses who computes prompts, where that is apart from decoding."""
         self.context_tokens = 0
         self.capabilities: frozenset[str] = frozenset()
 
@@ -149,12 +151,13 @@ class Tables:
         return Service(entry, router, self._metrics)
 
     def _set_replicas(self, service: Service, entry: ServiceEntry, now: float) -> None:
-        infos = []
+        infos: list[ReplicaInfo] = []
+        prefills: list[ReplicaInfo] = []
         for replica in entry.replicas:
             known = service.replicas.get(replica.slot)
             if known is None or known.entry != replica:
                 service.replicas[replica.slot] = Replica(replica, self._pool(replica))
-            infos.append(
+            (prefills if replica.role == "prefill" else infos).append(
                 ReplicaInfo(
                     id=replica.id,
                     slot=replica.slot,
@@ -169,6 +172,12 @@ class Tables:
         service.context_tokens = max((replica.context_tokens for replica in live), default=0)
         service.capabilities = frozenset(c for replica in live for c in replica.capabilities)
         service.router.set_replicas(infos, now)
+        if prefills and service.prefill is None:
+            service.prefill = RouterCore(
+                account=self._account, policy=entry.policy, seed=self._random.getrandbits(32), admission=False
+            )
+        if service.prefill is not None:
+            service.prefill.set_replicas(prefills, now)
 
     def _pool(self, entry: ReplicaEntry) -> Pool:
         where = (entry.host, entry.port, entry.tls)

@@ -46,7 +46,7 @@ class Adapter(Spec):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$")]
     source: Annotated[str, Field(min_length=1, max_length=4096)]
-    """On the machine, as a path or file:…, a GGUF file for llamacpp, a folder for vllm, which also takes hf:org/name."""
+    """On the machine, a path or file:…: a GGUF file for llamacpp, a folder for vllm, which also takes hf:org/name."""
 
 
 def _distinct(adapters: list[Adapter]) -> list[Adapter]:
@@ -78,6 +78,13 @@ class LlamaCppEngine(Spec):
     """LoRA adapters, all loaded when the engine starts."""
 
 
+class Roles(Spec):
+    """Prefill and decode on replicas of their own."""
+
+    prefill: Annotated[int, Field(ge=1, le=1000)]
+    decode: Annotated[int, Field(ge=1, le=1000)]
+
+
 class VllmEngine(Spec):
     """`vllm serve`, started from an interpreter that has vLLM installed."""
 
@@ -94,6 +101,8 @@ class VllmEngine(Spec):
     """LoRA adapters it may load (--enable-lora --lora-modules)."""
     max_adapters: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Adapters in use at once (--max-loras); default: all of them, at most 8."""
+    roles: Roles | None = None
+    """How many replicas compute prompts and how many decode; the gateway sends every request to one of each."""
     kv_transfer: dict[str, Any] | None = None
     """--kv-transfer-config as it is: kv_connector (NixlConnector, …), kv_role (kv_producer, kv_consumer, kv_both), …"""
 
@@ -113,6 +122,8 @@ class VllmEngine(Spec):
     def _used(self) -> "VllmEngine":
         if self.max_adapters is not None and not self.adapters:
             raise ValueError("max_adapters: there are no adapters")
+        if self.roles is not None and (self.kv_transfer or {}).get("kv_role") != "kv_both":
+            raise ValueError("roles: the KV cache needs a way: write kv_transfer with kv_role kv_both")
         return self
 
     @property
@@ -261,9 +272,16 @@ class Service(Spec):
             raise ValueError(
                 f"replicas: {self.replicas.max} asks for more replicas than the {len(self.engine.urls)} engine urls"
             )
+        self._check_roles()
         if self.scaling is not None:
             self._check_scaling(self.scaling)
         return self
+
+    def _check_roles(self) -> None:
+        roles = self.engine.roles if isinstance(self.engine, VllmEngine) else None
+        if roles is not None and not self.replicas.min == self.replicas.max == roles.prefill + roles.decode:
+            num = roles.prefill + roles.decode
+            raise ValueError(f"replicas: engine.roles are {num} replicas; write replicas: {num}")
 
     def _check_scaling(self, scaling: Scaling) -> None:
         """What scaling can't do, each problem at the key that has to change."""

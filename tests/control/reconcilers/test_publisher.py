@@ -355,3 +355,27 @@ def test_adapters_are_names_of_their_service(store: Store, tmp_path: Path, clock
                 wish(world, "{kind: service, name: third, model: smollm2-135m-instruct, aliases: [law]}")
 
     asyncio.run(scenario())
+
+
+ROLES = """
+kind: service
+name: pair
+model: smollm2-135m-instruct
+engine: {kind: vllm, kv_transfer: {kv_connector: NixlConnector, kv_role: kv_both}, roles: {prefill: 1, decode: 2}}
+replicas: 3
+"""
+
+
+def test_the_first_replicas_compute_prompts(store: Store, tmp_path: Path, clock: Clock) -> None:
+    async def scenario() -> None:
+        async with world_of(store, tmp_path) as world:
+            wish(world, ROLES)
+            await settle(world, clock)
+            (pair,) = Publisher(world.state).publish().services
+            assert [replica.role for replica in pair.replicas] == ["prefill", "decode", "decode"]
+            wish(world, SPECS)
+            await settle(world, clock)
+            others = [one for one in Publisher(world.state).publish().services if one.name != "pair"]
+            assert {replica.role for service in others for replica in service.replicas} == {""}
+
+    asyncio.run(scenario())
