@@ -571,3 +571,19 @@ def test_waiting_in_vain_is_refused_at_once() -> None:
     assert late[0].kind == "wait"
     assert (late[-1].kind, late[-1].reason) == ("shed", "hopeless")
     assert 2.0 < late[-1].retry_after_s < 20.0
+
+
+def test_a_prefix_in_use_is_counted_once_and_a_replaced_replica_gives_back_what_it_took() -> None:
+    account = MemoryAccount()
+    core = router(1, account=account, concurrency=8)
+    for name in ("a", "b"):
+        core.arrive(request(name, blocks=range(10), prompt=700, output=100), 0.0)
+    assert account.rows[0, 0][2] == 10 * 64 + 2 * (60 + 100), "the shared blocks, then what is each one's own"
+    core.finish("a", 1.0, outcome_ok=False)
+    assert account.rows[0, 0][2] == 10 * 64 + 160
+    core.set_replicas([info(0, name="another")], 2.0)
+    core.arrive(request("c", blocks=range(5), prompt=330, output=10), 2.0)
+    core.finish("b", 3.0, outcome_ok=False)
+    assert account.rows[0, 0][2] == 5 * 64 + 20
+    core.finish("c", 4.0, outcome_ok=False)
+    assert account.rows[0, 0] == [0, 0, 0, 0]

@@ -16,7 +16,7 @@ def slots(pool: Pool, context: int = 1, tried: tuple[int, ...] = ()) -> list[int
 def test_candidates_are_open_have_room_and_were_not_tried() -> None:
     pool = pool_of(info(3), info(1), info(2, draining=True), info(0, concurrency=1))
     pool.charge(pool.by_slot[0], 0, 0, 0, 2)
-    pool.charge(pool.by_slot[1], 0, 99_990, 0, 1)
+    pool.charge(pool.by_slot[1], 0, 89_990, 0, 1)
     assert slots(pool, context=10) == [1, 3]
     assert slots(pool, context=11) == [3]
     assert slots(pool, tried=(3,)) == [1]

@@ -20,8 +20,8 @@ def test_the_last_place_is_the_last() -> None:
         replica.charge(10, 100, 10, requests=1)
     assert not replica.fits(1)
     replica.charge(0, 0, 0, requests=-1)
-    assert replica.fits(700)
-    assert not replica.fits(701)
+    assert replica.fits(600), "nine tenths of the cache are planned with"
+    assert not replica.fits(601)
 
 
 def test_backoff_doubles_to_a_ceiling_and_ends_with_an_answer() -> None:
@@ -118,10 +118,11 @@ def test_costs_follow_the_service_by_a_factor_and_return_when_it_is_not_heard_of
 
 def test_blocks_of_prompts_in_flight_are_counted_once() -> None:
     replica = Replica(info(0), 0)
-    replica.activate([1, 2, 3])
-    replica.activate([1, 2, 4])
+    assert replica.activate([1, 2, 3], 64.9) == 3 * 64
+    assert replica.activate([1, 2, 4], 80.0) == 80
     assert len(replica.active) == 4
     assert [replica.num_new_active(blocks) for blocks in ([1, 2, 3], [1, 9, 3], [9])] == [0, 2, 1]
-    replica.deactivate([1, 2, 3])
-    replica.deactivate([1, 2, 4])
+    assert replica.deactivate([1, 2, 3]) == 64, "what others still have is not given back"
+    assert replica.deactivate([1, 2, 4]) == 2 * 64 + 80, "as it was counted, whatever a block is thought to be by now"
+    assert replica.deactivate([1, 2, 4]) == 0
     assert not replica.active

@@ -322,9 +322,11 @@ class RouterCore:
         if uses_prefix and num_computed < len(features.blocks):
             live.computing = features.blocks[num_computed:]
             replica.begin_blocks(live.computing)
-        if self._policy.tracks_active:
-            live.active = features.blocks
-            replica.activate(live.active)
+        blocks, shared = features.blocks, 0
+        if blocks:
+            live.active = blocks
+            live.context = live.decode + max(0, features.prompt_tokens - int(len(blocks) * features.block_tokens))
+            shared = replica.activate(blocks, features.block_tokens)
         if features.adapter:
             live.loads = replica.use_adapter(features.adapter)
         replica.num_unanswered += 1
@@ -335,7 +337,7 @@ class RouterCore:
             self._num_filling += 1
         if not replica.prefill:
             replica.progress_at = now
-        pool.charge(replica, live.prefill, live.context, live.decode, 1)
+        pool.charge(replica, live.prefill, live.context + shared, live.decode, 1)
         if not features.stream:
             heapq.heappush(self._expected, (now + choice.ttft_s, features.request_id))
         return Decision(
@@ -537,15 +539,14 @@ class RouterCore:
 
     def _release(self, live: Live, replica: Replica, computed: bool = False) -> None:
         self._end_blocks(live, replica, computed or bool(live.first_byte_at))
-        if live.active and live.bit == replica.bit:
-            replica.deactivate(live.active)
+        shared = replica.deactivate(live.active) if live.active else 0
         adapter = live.waiting.features.adapter
         if adapter and live.bit == replica.bit:
             replica.release_adapter(adapter)
         if live.prefill:
             replica.num_unanswered -= 1
         self._filled(live)
-        self._pool.charge(replica, -live.prefill, -live.context, -live.decode, -1)
+        self._pool.charge(replica, -live.prefill, -live.context - shared, -live.decode, -1)
 
     def _end_blocks(self, live: Live, replica: Replica, computed: bool = True) -> None:
         """Its blocks are there now, or (`computed` False) they never came to be and nobody should count on them."""

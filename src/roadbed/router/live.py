@@ -21,12 +21,11 @@ class Live:
 
     ahead_tokens: prefill outstanding on the replica at dispatch. num_running: requests running there at dispatch, this
     one excluded. touched: earlier last touches of the matched blocks that were computed by then; num_pending: how many
-    more were being computed. computing: blocks this request computes, until its first byte. active: its blocks, where
-    the policy counts them. first_byte_at: 0 = not yet. alone: no other worker had prompts queued there. service_from:
-    when the engine began with its prompt, −1 = its first token came with another's, who teaches for both.
-    beside_tokens: those of prompts whose first tokens came together with this one's. computed: the replica's, then.
-    fills: sent into a gap, and not answered yet.
-    loads: its adapter had to be loaded first.
+    more were being computed. computing: blocks this request computes, until its first byte. active: its blocks, charged
+    once for all that share them; context: what is its own. first_byte_at: 0 = not yet. alone: no other worker had
+    prompts queued there. service_from: when the engine began with its prompt, −1 = its first token came with another's,
+    who teaches for both. beside_tokens: those of prompts whose first tokens came together with this one's. computed:
+    the replica's, then. fills: sent into a gap, and not answered yet. loads: its adapter had to be loaded first.
     """
 
     __slots__ = (
@@ -50,7 +49,7 @@ class Live:
         self.bit = replica.bit
         self.dispatched_at = dispatched_at
         self.prefill = prefill
-        self.context = prefill + decode
+        self.context = waiting.features.prompt_tokens + decode
         self.decode = decode
         self.ahead_tokens = replica.prefill
         self.num_running = replica.num_running

@@ -53,7 +53,7 @@ class Pool:
             fresh = Replica(info, self.prefix.add_replica(capacity), self._typical)
             if known is not None:
                 fresh.charge(known.own_prefill, known.own_context, known.own_decode, known.own_requests)
-                fresh.num_unanswered = known.num_unanswered
+                fresh.num_unanswered, fresh.active = known.num_unanswered, known.active
             self.by_slot[slot] = fresh
         for slot, replica in list(self.by_slot.items()):
             self._forget_if_idle(slot, replica)
@@ -89,7 +89,7 @@ class Pool:
             replica
             for replica in self._open
             if (running := replica.num_running) < replica.limit
-            and (replica.context + context_tokens <= replica.kv_tokens or not running)
+            and (replica.context + context_tokens <= replica.room_tokens or not running)
             and replica.slot not in tried
             and (ready_at < 0.0 or replica.is_ready(ready_at))
         ]

@@ -20,6 +20,9 @@ READY_PROMPTS = 1
 """One under way: the next is sent with its first token, which costs an engine a round trip at most."""
 READY_S = 0.1
 """Prompts queued in an engine, in seconds, that need not wait in the gateway: less than a full iteration."""
+KV_SHARE = 0.9
+"""Of an engine's KV cache that is planned with: answers run longer than expected, blocks are never full, and an engine
+that runs out preempts, computes again, and falls behind for good."""
 FRESH_TOKENS = 25.0
 """A stream's first tokens, in which a stall is felt: later it has slack, and short answers have ended."""
 
@@ -71,6 +74,7 @@ class Replica:
         "prefill",
         "present",
         "progress_at",
+        "room_tokens",
         "slot",
         "suspect_until",
         "typical",
@@ -95,8 +99,9 @@ class Replica:
         """Prompt tokens of this worker's requests that wait for this replica in particular."""
         self.pending: dict[int, int] = {}
         """Blocks that requests of this worker are computing there now → how many do."""
-        self.active: dict[int, int] = {}
-        """Prompt blocks of this worker's requests in flight → how many have them; only for policies that ask."""
+        self.active: dict[int, tuple[int, int]] = {}
+        """Prompt blocks of this worker's requests in flight → how many have them, tokens of one: what prompts take of
+        the KV cache, each prefix counted once."""
         self.num_unanswered = 0
         """This worker's requests in flight whose prompts are not computed yet."""
         self.computed = 0
@@ -124,6 +129,7 @@ class Replica:
         self.info = info
         self.id = info.id
         self.kv_tokens = info.kv_tokens
+        self.room_tokens = int(info.kv_tokens * KV_SHARE)
         self.max_concurrency = info.max_concurrency
         self.limit = info.max_concurrency + run_ahead(info.max_concurrency)
         self.present = True
@@ -210,21 +216,31 @@ class Replica:
         """Projected share of the KV cache that requests in flight take; may exceed 1."""
         return self.context / self.kv_tokens if self.kv_tokens else 1.0
 
-    def activate(self, blocks: Sequence[int]) -> None:
-        """A request with this prompt is in flight."""
-        active = self.active
+    def activate(self, blocks: Sequence[int], block_tokens: float) -> int:
+        """A request with this prompt is in flight. Returns the tokens of those blocks that no other here has."""
+        active, tokens, num_new = self.active, int(block_tokens), 0
         for block in blocks:
-            active[block] = active.get(block, 0) + 1
-
-    def deactivate(self, blocks: Sequence[int]) -> None:
-        """It has ended."""
-        active = self.active
-        for block in blocks:
-            left = active.get(block, 0) - 1
-            if left > 0:
-                active[block] = left
+            held = active.get(block)
+            if held is None:
+                active[block] = (1, tokens)
+                num_new += 1
             else:
-                active.pop(block, None)
+                active[block] = (held[0] + 1, held[1])
+        return num_new * tokens
+
+    def deactivate(self, blocks: Sequence[int]) -> int:
+        """It has ended. Returns the tokens, as told when they came, of those blocks that nobody has any more."""
+        active, gone = self.active, 0
+        for block in blocks:
+            held = active.get(block)
+            if held is None:
+                continue
+            if held[0] > 1:
+                active[block] = (held[0] - 1, held[1])
+            else:
+                gone += held[1]
+                del active[block]
+        return gone
 
     def num_new_active(self, blocks: Sequence[int]) -> int:
         """How many of a prompt's blocks no request in flight has. Chained hashes: the first miss ends the match."""
@@ -298,7 +314,7 @@ class Replica:
     def fits(self, context_tokens: int) -> bool:
         """Whether one more request may be sent. An idle replica takes any request, however large."""
         running = self.num_running
-        return running < self.limit and (self.context + context_tokens <= self.kv_tokens or running == 0)
+        return running < self.limit and (self.context + context_tokens <= self.room_tokens or running == 0)
 
     def suspect(self, now: float) -> None:
         """It just failed a request: nothing new for a moment, twice as long each time it happens again."""

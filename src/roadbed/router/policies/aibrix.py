@@ -24,7 +24,6 @@ class AibrixPrefixCache:
     name = "aibrix_prefix_cache"
     uses_prefix = True
     holds = False
-    tracks_active = False
 
     def choose(self, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
         loads = [replica.num_running for replica in candidates]

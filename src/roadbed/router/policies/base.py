@@ -75,8 +75,6 @@ class Policy(Protocol):
     """False: the core keeps no prefix index for it."""
     holds: bool
     """True: full replicas are offered, too, and it may hold a request for one."""
-    tracks_active: bool
-    """True: the core keeps `Replica.active`, the prompt blocks of requests in flight, for it."""
 
     def choose(self, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
         """Picks one of the candidates (never empty, in slot order). Deterministic but for context.rng."""

@@ -22,7 +22,6 @@ class Dynamo:
 
     uses_prefix = True
     holds = False
-    tracks_active = True
 
     def __init__(self, name: str, scale: float = 1.0, product: bool = False) -> None:
         self.name = name

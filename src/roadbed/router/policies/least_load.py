@@ -28,7 +28,6 @@ class LeastLoad:
     name = "least_load"
     uses_prefix = False
     holds = False
-    tracks_active = False
 
     def choose(self, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
         scores = [(load_score_s(replica), replica.num_running) for replica in candidates]

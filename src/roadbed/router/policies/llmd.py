@@ -22,7 +22,6 @@ class LlmdScorers:
 
     uses_prefix = True
     holds = False
-    tracks_active = False
 
     def __init__(self, name: str, prefix: float, queue: float, kv: float) -> None:
         self.name = name

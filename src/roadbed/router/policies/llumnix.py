@@ -19,7 +19,6 @@ class LlumnixCacheAware:
     name = "llumnix_cache_aware"
     uses_prefix = True
     holds = False
-    tracks_active = False
 
     def choose(self, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
         loads = [

@@ -32,7 +32,6 @@ class SessionAffinity:
     name = "session_affinity"
     uses_prefix = False
     holds = False
-    tracks_active = False
 
     def __init__(self) -> None:
         self._sent: deque[tuple[float, int]] = deque()
@@ -69,7 +68,6 @@ class PrefixAware:
     name = "vllm_prefixaware"
     uses_prefix = False
     holds = False
-    tracks_active = False
 
     def __init__(self) -> None:
         self._trie: dict[int, int] = {}
@@ -105,7 +103,6 @@ class LoadAware:
     name = "vllm_loadaware"
     uses_prefix = True
     holds = False
-    tracks_active = False
 
     def choose(self, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
         num_blocks = max(1, len(features.blocks))

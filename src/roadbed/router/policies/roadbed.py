@@ -49,7 +49,6 @@ class Roadbed:
     name = "roadbed"
     uses_prefix = True
     holds = True
-    tracks_active = False
 
     def choose(self, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
         priced = price(features, candidates, context)
@@ -106,7 +105,7 @@ def price(features: Features, candidates: Sequence[Replica], context: Context) -
         )
         if running >= replica.max_concurrency:
             ttft_s += slot_wait_s(replica, running + 1 - replica.max_concurrency)
-        missing = replica.context + prompt + output - replica.kv_tokens
+        missing = replica.context + prompt + output - replica.room_tokens
         if missing > 0 and running:
             ttft_s += slot_wait_s(replica, 1 + missing * running // max(1, replica.context))
 

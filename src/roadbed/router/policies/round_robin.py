@@ -11,7 +11,6 @@ class RoundRobin:
     name = "round_robin"
     uses_prefix = False
     holds = False
-    tracks_active = False
 
     def __init__(self) -> None:
         self._last_slot = -1

@@ -31,7 +31,6 @@ class SmgCacheAware:
 
     uses_prefix = True
     holds = False
-    tracks_active = False
 
     def __init__(self, name: str = "smg_cache_aware") -> None:
         self.name = name
@@ -75,7 +74,6 @@ class SmgLeastLoad:
     name = "smg_least_load"
     uses_prefix = False
     holds = False
-    tracks_active = False
 
     def choose(self, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
         index = lowest([score_s(replica) for replica in candidates], context.rng)
@@ -88,7 +86,6 @@ class PowerOfTwo:
     name = "power_of_two"
     uses_prefix = False
     holds = False
-    tracks_active = False
 
     def choose(self, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
         pair = context.rng.sample(range(len(candidates)), 2) if len(candidates) > 1 else [0]

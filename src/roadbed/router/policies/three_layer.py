@@ -23,7 +23,6 @@ class ThreeLayer:
     name = "three_layer"
     uses_prefix = True
     holds = False
-    tracks_active = False
 
     def choose(self, features: Features, candidates: Sequence[Replica], context: Context) -> Choice:
         loads = [replica.num_running for replica in candidates]
