@@ -33,6 +33,12 @@ def test_hpa_goes_down_to_the_largest_wish_of_five_minutes() -> None:
     assert hpa.decide(load(331, 7, 50.0)).num_replicas == 5
 
 
+def test_hpa_takes_what_is_there_at_first_for_recommended() -> None:
+    hpa = Hpa(WIDE)
+    assert [hpa.decide(load(at, 8, 20.0)).num_replicas for at in (0, 150, 300)] == [8, 8, 8]
+    assert hpa.decide(load(301, 8, 20.0)).num_replicas == 2
+
+
 def test_kpa_follows_the_mean_of_three_minutes() -> None:
     kpa = Kpa(WIDE)
     for at in range(0, 180, 10):

@@ -33,6 +33,8 @@ class Hpa:
 
     def decide(self, load: Load) -> Target:
         now, num = load.at, max(1, load.num_replicas)
+        if not self._wishes:
+            self._wishes.append((now, num))  # as Kubernetes does: what is there at first was once recommended
         ratio = (load.amount + load.num_waiting) / (num * self._bounds.target)
         wish = num if abs(ratio - 1.0) <= HPA_TOLERANCE + 1e-9 else ceil(num * ratio)
         self._base.append((now, num))
