@@ -19,18 +19,27 @@ _JSON: Final = b"content-type: application/json\r\n"
 _TEXT: Final = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
 
 
-class ModelObject(msgspec.Struct, omit_defaults=True):
-    """OpenAI's model object; of an adapter, `parent` is the model it adapts, as vLLM lists it."""
+class ModelObject(msgspec.Struct):
+    """OpenAI's model object."""
 
     id: str
     created: int
-    owned_by: str
-    object: str
-    parent: str | None = None
+    owned_by: str = "roadbed"
+    object: str = "model"
+
+
+class AdapterObject(msgspec.Struct):
+    """The same of an adapter; `parent` is the model it adapts, as vLLM lists it."""
+
+    id: str
+    created: int
+    parent: str
+    owned_by: str = "roadbed"
+    object: str = "model"
 
 
 class ModelList(msgspec.Struct):
-    data: list[ModelObject]
+    data: list[ModelObject | AdapterObject]
     object: str = "list"
 
 
@@ -67,9 +76,10 @@ def _model(plane: "Plane", request: "Request", connection: "ServerConnection") -
     connection.respond(200, _JSON, msgspec.json.encode(_object(name, service, name in plane.tables.adapters)))
 
 
-def _object(name: str, service: "Service", is_adapter: bool) -> ModelObject:
-    parent = service.canonical if is_adapter else None
-    return ModelObject(name, service.entry.created_at, "roadbed", "model", parent)
+def _object(name: str, service: "Service", is_adapter: bool) -> ModelObject | AdapterObject:
+    if is_adapter:
+        return AdapterObject(name, service.entry.created_at, service.canonical)
+    return ModelObject(name, service.entry.created_at)
 
 
 def _health(plane: "Plane", request: "Request", connection: "ServerConnection") -> None:
