@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from roadbed.gateway.snapshot import Snapshot
@@ -162,10 +163,8 @@ def only(second: int) -> Snapshot:
     """The replica in slot 1 alone."""
     both = snapshot([1, second])
     (service,) = both.services
-    left = type(service)(
-        **{f: getattr(service, f) for f in service.__struct_fields__} | {"replicas": service.replicas[1:]}
-    )
-    return type(both)(**{f: getattr(both, f) for f in both.__struct_fields__} | {"services": (left,)})
+    left = msgspec.structs.replace(service, replicas=service.replicas[1:])
+    return msgspec.structs.replace(both, services=(left,))
 
 
 def test_who_has_seen_nothing_leaves_a_replica_that_is_stopped(tmp_path: Path) -> None:
@@ -238,6 +237,30 @@ def test_who_lost_the_only_replica_waits_for_the_next(tmp_path: Path) -> None:
         assert g.rows()[0].num_tries == 2
 
     run(tmp_path, scenario, breaks, replies())
+
+
+def test_who_waits_after_a_loss_may_go_back_when_the_other_leaves(tmp_path: Path) -> None:
+    """Lost by the one, in the queue for the other, which is then given up: the one is back by now."""
+
+    async def scenario(g: Gateway, first: Engine, second: Engine) -> None:
+        both = snapshot(
+            [first.port, second.port], slot=SLOT, holds=True, max_wait_s=10.0, replica={"max_concurrency": 1}
+        )
+        g.publish(both)
+        await until(lambda: len(g.worker.plane.tables.services["m"].router.replicas) == 2)
+        asked = [asyncio.ensure_future(ask(g.port, body=CHAT)) for _ in range(5)]
+        await until(lambda: len(second.bodies) == 2 and held(g) == 3 and len(first.bodies) > 0)
+        first.answer = replies()
+        (service,) = both.services
+        kept, left = service.replicas
+        for leaving in ((msgspec.structs.replace(left, draining=True),), ()):
+            now = msgspec.structs.replace(service, replicas=(kept, *leaving))
+            version = g.worker.plane.tables.version
+            g.publish(msgspec.structs.replace(both, services=(now,)))
+            await until(lambda version=version: g.worker.plane.tables.version > version)
+        assert [reply.status for reply in await asyncio.gather(*asked)] == [200] * 5
+
+    run(tmp_path, scenario, breaks, never)
 
 
 @pytest.mark.parametrize(("holds", "num_tries"), [(False, 1), (True, 3)])

@@ -150,6 +150,8 @@ class Exchange:
         if self._queued_at:
             self.waited_s += monotonic() - self._queued_at
             self._let_go()
+        if decision.reason == "no_replica" and decision.kind == "shed" and self.features is not None and self._hopes():
+            decision = self.service.router.arrive(self.features, monotonic())
         if decision.kind == "go":
             self.route = decision.reason
             self.predicted_s = decision.predicted_ttft_s
@@ -363,15 +365,16 @@ class Exchange:
             self._refuse(error, "upstream_error")
 
     def _again(self) -> None:
-        """The replica failed before the client saw anything: elsewhere, if the router knows a place. Where load decides
-        how many replicas there are, the request waits for the next one as one that comes to none does."""
+        """The replica failed before the client saw anything: elsewhere, if the router knows a place."""
         self.plane.metrics.retries.add((self.service.name,))
-        router, now = self.service.router, monotonic()
-        decision = router.failed(self.request_id, now)
-        waits = self.service.entry.holds and self.num_tries < _MOST_TRIES
-        if decision.reason == "no_replica" and decision.kind == "shed" and waits and self.features is not None:
-            decision = router.arrive(self.features, now)
-        self.decide(decision)
+        self.decide(self.service.router.failed(self.request_id, monotonic()))
+
+    def _hopes(self) -> bool:
+        """Whether it waits on, having lost every replica there is: where load decides how many there are, as one that
+        comes to none does (one it has lost may be back, too), but not for longer and not for ever."""
+        entry = self.service.entry
+        waited_s = monotonic() - self.request.received_at
+        return entry.holds and 0 < self.num_tries < _MOST_TRIES and waited_s < entry.max_wait_s
 
     def leave(self) -> None:
         """Its replica is being stopped: elsewhere, while the client has seen nothing and there is somebody else. One
