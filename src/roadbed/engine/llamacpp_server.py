@@ -50,8 +50,8 @@ def build_params(arguments: argparse.Namespace) -> xllamacpp.CommonParams:
     params.ui = False
     params.cors_origins = ""
     if arguments.lora:
-        # Loaded, and applied to those requests alone that name them ("lora": [{"id": …, "scale": 1}]). Neither slots nor
-        # the host cache keep prompts of different adapters apart (seen: a base answer on keys computed under an
+        # Loaded, and applied to those requests alone that name them ("lora": [{"id": …, "scale": 1}]). Neither slots
+        # nor the host cache keep prompts of different adapters apart (seen: a base answer on keys computed under an
         # adapter), so with adapters no prompt is kept.
         params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 0.0) for path in arguments.lora]
         params.cache_prompt = False
