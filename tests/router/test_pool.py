@@ -1,4 +1,5 @@
 from roadbed.router.account import MemoryAccount
+from roadbed.router.estimate import ReplicaModel
 from roadbed.router.pool import Pool
 from tests.router.requests import info
 
@@ -66,3 +67,20 @@ def test_a_second_failure_in_a_row_means_an_empty_cache() -> None:
     pool.trust(pool.by_slot[0], 1.1)
     assert slots(pool) == [0, 1]
     pool.suspect(99, 1.0)
+
+
+def test_replicas_of_a_kind_share_what_is_learned() -> None:
+    service = ReplicaModel()
+    pool = Pool(MemoryAccount().view(), service)
+    service.observe_ttft(5.0, 1000, 0)
+    learned = service.prefill_s
+    pool.set([info(0, kind="fast"), info(1, kind="slow"), info(2, kind="slow")], 64.0, 0.0)
+    first, second, third = (replica.typical for replica in pool.present)
+    assert first is service
+    assert second is third is not service
+    assert second is not None
+    assert second.prefill_s == learned, "a new kind starts from what is known"
+    second.observe_ttft(50.0, 1000, 0)
+    assert service.prefill_s == learned
+    pool.set([info(0, kind="fast"), info(3, kind="slow")], 64.0, 1.0)
+    assert pool.by_slot[3].typical is second, "kinds outlive their replicas"

@@ -4,7 +4,7 @@ import pytest
 
 from roadbed.router.base import ReplicaReport
 from roadbed.router.estimate import ReplicaModel
-from roadbed.router.replica import FRESH_TOKENS, Replica, run_ahead
+from roadbed.router.replica import FRESH_TOKENS, WORK_S, Replica, run_ahead
 from tests.router.requests import info
 
 
@@ -126,3 +126,13 @@ def test_blocks_of_prompts_in_flight_are_counted_once() -> None:
     assert replica.deactivate([1, 2, 4]) == 2 * 64 + 80, "as it was counted, whatever a block is thought to be by now"
     assert replica.deactivate([1, 2, 4]) == 0
     assert not replica.active
+
+
+def test_recent_work_fades() -> None:
+    replica = Replica(info(0), 0)
+    replica.add_work(2.0, 10.0)
+    replica.add_work(1.0, 10.0)
+    assert replica.recent_s(10.0) == replica.recent_s(9.0) == 3.0
+    assert replica.recent_s(10.0 + WORK_S) == pytest.approx(3.0 / math.e)
+    replica.add_work(1.0, 10.0 + WORK_S)
+    assert replica.work_s == pytest.approx(1.0 + 3.0 / math.e)

@@ -30,6 +30,8 @@ class ReplicaEntry(msgspec.Struct, frozen=True, kw_only=True):
     kv_tokens: int = 16_384
     context_tokens: int = 4096
     capabilities: tuple[str, ...] = ("chat", "completions")
+    kind: str = ""
+    """Replicas of one kind are as fast as each other, as far as is known."""
 
 
 class PriceEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -166,6 +166,7 @@ class Tables:
                     draining=replica.draining,
                     adapters=entry.adapters,
                     max_adapters=entry.max_adapters,
+                    kind=replica.kind,
                 )
             )
         live = [replica for replica in entry.replicas if not replica.draining]

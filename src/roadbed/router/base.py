@@ -84,6 +84,8 @@ class ReplicaInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What loading one is taken to cost until it is seen."""
     context_tokens: int = 0
     """Longest prompt it takes; 0 = not known, its engine answers for itself."""
+    kind: str = ""
+    """What it runs on, as far as its speed goes: replicas of one kind share what is learned. Any word will do."""
 
 
 class ReplicaReport(msgspec.Struct, frozen=True, kw_only=True):

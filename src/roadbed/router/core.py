@@ -329,6 +329,7 @@ class RouterCore:
             shared = replica.activate(blocks, features.block_tokens)
         if features.adapter:
             live.loads = replica.use_adapter(features.adapter)
+        replica.add_work(prefill * replica.model.prefill_s, now)
         replica.num_unanswered += 1
         self._live[features.request_id] = live
         self._num_sent += 1

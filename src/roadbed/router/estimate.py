@@ -15,6 +15,7 @@ covariance never grows beyond its prior, so a replica fed identical requests doe
 Learning costs ≈10 µs and is done at most every 20 ms per replica once warm, whatever the request rate.
 """
 
+import math
 from collections.abc import Sequence
 
 _FORGET = 0.98
@@ -26,7 +27,7 @@ _LEARN_EVERY_S = 0.02
 _DIFFERENT, _ALIKE = 1.4, 1.25
 """A replica goes by its own costs once it is this much slower or faster than its service's; back again within the
 other."""
-_SLOWEST = 20.0
+_SLOWEST_LOG = math.log(20.0)
 _INSTANT_S = 0.01
 """Added to both sides: differences between instants mean nothing."""
 _FEWEST = 8
@@ -197,35 +198,37 @@ class ReplicaModel:
 
 
 class Comparison:
-    """How much slower than its service a replica is, as one factor: decayed sums of what was seen over what was told.
+    """How much slower than its kind a replica is, as one factor: the decayed geometric mean of seen over told.
 
-    Sums, so that one stall or one lucky answer says little; a factor near 1 counts as 1, so that identical replicas
-    share one set of coefficients, learned from all of them, and no noise makes one of them look better than the others.
+    Of logarithms, so that one stall or one prompt the model has wrong counts once, not by its seconds; a factor near 1
+    counts as 1, so that identical replicas share one set of coefficients, learned from all of them, and no noise makes
+    one of them look better than the others.
     """
 
-    __slots__ = ("_num", "_seen_s", "_told_s", "at", "factor")
+    __slots__ = ("_log", "_num", "_weight", "at", "factor")
 
     def __init__(self) -> None:
-        self._seen_s = self._told_s = 0.0
+        self._log = self._weight = 0.0
         self._num = 0
         self.at = 0.0
         """Of the last observation."""
         self.factor = 1.0
 
     def observe(self, seen_s: float, told_s: float, now: float) -> None:
-        """Something took `seen_s` where the service's model says `told_s`."""
+        """Something took `seen_s` where the model says `told_s`."""
         self.at = now
         self._num += 1
-        self._seen_s = _COMPARED * self._seen_s + min(seen_s, _SLOWEST * told_s) + _INSTANT_S
-        self._told_s = _COMPARED * self._told_s + told_s + _INSTANT_S
-        ratio = self._seen_s / self._told_s
+        log = math.log((seen_s + _INSTANT_S) / (told_s + _INSTANT_S))
+        self._log = _COMPARED * self._log + min(max(log, -_SLOWEST_LOG), _SLOWEST_LOG)
+        self._weight = _COMPARED * self._weight + 1.0
+        ratio = math.exp(self._log / self._weight)
         limit = _DIFFERENT if self.factor == 1.0 else _ALIKE
         is_alike = self._num < _FEWEST or 1.0 / limit < ratio < limit
-        self.factor = 1.0 if is_alike else min(max(ratio, 1.0 / _SLOWEST), _SLOWEST)
+        self.factor = 1.0 if is_alike else ratio
 
     def forget(self) -> None:
         """Nothing was seen for long: what was known may be wrong, and nobody would find out."""
-        self._seen_s = self._told_s = 0.0
+        self._log = self._weight = 0.0
         self._num = 0
         self.factor = 1.0
 

@@ -24,6 +24,8 @@ class Pool:
         self._bounded = bounded
         self.account = account
         self._typical = typical
+        self._kinds: dict[str, ReplicaModel] = {}
+        """Costs by kind of replica; the first kind's are the service's."""
         self.prefix = PrefixIndex()
         self.by_slot: dict[int, Replica] = {}
         self.present: list[Replica] = []
@@ -50,7 +52,7 @@ class Pool:
                 known.configure(info)
                 self.prefix.set_capacity(known.bit, capacity)
                 continue
-            fresh = Replica(info, self.prefix.add_replica(capacity), self._typical)
+            fresh = Replica(info, self.prefix.add_replica(capacity), self._typical_of(info.kind))
             if known is not None:
                 fresh.charge(known.own_prefill, known.own_context, known.own_decode, known.own_requests)
                 fresh.num_unanswered, fresh.active = known.num_unanswered, known.active
@@ -61,6 +63,19 @@ class Pool:
         self._slots = [replica.slot for replica in self.present]
         self._least_window = min((i.context_tokens for i in replicas if i.context_tokens > 0), default=0)
         self._reopen(now)
+
+    def _typical_of(self, kind: str) -> ReplicaModel | None:
+        """The costs that replicas of a kind share. A new kind starts from what is known of the first."""
+        first = self._typical
+        if first is None:
+            return None
+        known = self._kinds.get(kind)
+        if known is None:
+            known = first if not self._kinds else ReplicaModel()
+            if known is not first:
+                known.start_from(first)
+            self._kinds[kind] = known
+        return known
 
     def is_choosy(self, features: Features) -> bool:
         """Whether there may be replicas that could never answer it. Seldom, so the rest is spared the question."""

@@ -20,6 +20,8 @@ READY_PROMPTS = 1
 """One under way: the next is sent with its first token, which costs an engine a round trip at most."""
 READY_S = 0.1
 """Prompts queued in an engine, in seconds, that need not wait in the gateway: less than a full iteration."""
+WORK_S = 30.0
+"""What lately means."""
 KV_SHARE = 0.9
 """Of an engine's KV cache that is planned with: answers run longer than expected, blocks are never full, and an engine
 that runs out preempts, computes again, and falls behind for good."""
@@ -78,6 +80,8 @@ class Replica:
         "slot",
         "suspect_until",
         "typical",
+        "work_at_s",
+        "work_s",
     )  # fmt: skip
 
     def __init__(self, info: ReplicaInfo, bit: int, typical: ReplicaModel | None = None) -> None:
@@ -110,6 +114,8 @@ class Replica:
         """When it last gave a first token."""
         self.first_id = ""
         """To which request."""
+        self.work_s = self.work_at_s = 0.0
+        """Seconds of prompts sent here lately, decayed over WORK_S, and when that was so."""
         self._fresh, self._fresh_at = 0.0, 0.0
         """Streams that have just begun, by decay, and when that was so."""
         self.progress_at = 0.0
@@ -189,6 +195,14 @@ class Replica:
             return whole_s
         left_s = whole_s - passed_s
         return left_s if left_s > 0.25 * whole_s else 0.25 * whole_s
+
+    def recent_s(self, now: float) -> float:
+        """Seconds of prompts sent here in the last WORK_S or so."""
+        return self.work_s * math.exp((self.work_at_s - now) / WORK_S) if now > self.work_at_s else self.work_s
+
+    def add_work(self, seconds: float, now: float) -> None:
+        """A prompt that takes so long was sent here."""
+        self.work_s, self.work_at_s = self.recent_s(now) + seconds, now
 
     def begin_stream(self, now: float) -> None:
         """A first token came from here."""

@@ -68,12 +68,13 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 class _Replica:
     """An engine, its place in the router, and the event at which its iterations end."""
 
-    __slots__ = ("blocks", "draining", "engine", "handle", "id", "model", "slot", "world")
+    __slots__ = ("blocks", "draining", "engine", "handle", "id", "kind", "model", "slot", "world")
 
     def __init__(
-        self, world: "World", slot: int, name: str, engine: Engine, blocks: "BlockMap", model: str = ""
+        self, world: "World", slot: int, name: str, engine: Engine, blocks: "BlockMap", model: str = "", kind: str = ""
     ) -> None:
         self.model = model
+        self.kind = kind
         self.world = world
         self.slot = slot
         self.id = name
@@ -250,7 +251,8 @@ class World:
         timer = self._timers.setdefault(id(server.step), StepTimer(server.step))
         engine = Engine(timer, server.limits, tells=self.settings.cache_news)
         blocks = BlockMap(self.trace.block_tokens, server.limits.block_tokens)
-        replica = _Replica(self, slot, f"r{self._num_made}", engine, blocks, server.model)
+        kind = str(list(self._timers).index(id(server.step)))
+        replica = _Replica(self, slot, f"r{self._num_made}", engine, blocks, server.model, kind)
         self._num_made += 1
         self._replicas.append(replica)
         self._by_slot[slot] = replica
@@ -388,5 +390,5 @@ def _info(replica: _Replica, adapters: tuple[str, ...], has_models: bool) -> Rep
         id=replica.id, slot=replica.slot, max_concurrency=limits.max_seqs,
         kv_tokens=limits.kv_blocks * limits.block_tokens, draining=replica.draining, adapters=adapters,
         max_adapters=limits.max_adapters, adapter_load_s=limits.adapter_load_s,
-        models=(replica.model,) if has_models else (),
+        models=(replica.model,) if has_models else (), kind=replica.kind,
     )  # fmt: skip

@@ -119,3 +119,11 @@ def test_an_adapter_that_must_be_loaded_costs_its_load_and_whom_it_stops(bench) 
         return 60_000
 
     assert 0 < tolerated(0) < tolerated(30) < 60_000
+
+
+def test_who_had_more_of_the_work_is_spared(bench) -> None:
+    pool = bench(2)
+    pool.replicas[0].add_work(20.0, pool.now)
+    assert pool.ask(POLICY, prompt=2000).pick == 1
+    pool.hold(0, range(30))
+    assert pool.ask(POLICY, blocks=range(30)).pick == 0, "but not to compute twice"

@@ -306,7 +306,14 @@ def _replica(row: ReplicaRow, create: EngineFactory) -> ReplicaEntry | None:
         kv_tokens=row.capacity.kv_tokens,
         context_tokens=row.capacity.context_tokens,
         capabilities=row.capacity.capabilities,
+        kind=_kind(row),
     )
+
+
+def _kind(row: ReplicaRow) -> str:
+    """What its speed depends on: the spec it was made with and the machines it is on."""
+    slots = row.placement.slots if row.placement is not None else ()
+    return " ".join([f"g{row.generation}", *(f"n{slot.node}" for slot in slots)])
 
 
 def _role(row: ReplicaRow) -> str:

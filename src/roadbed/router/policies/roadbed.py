@@ -1,13 +1,15 @@
 """Our policy: the replica on which this request costs everyone the fewest seconds.
 
-    cost = w · (TTFT + own decoding) + prefill · (fresh + running / 7 + waiting share + 3)
+    cost = w · (TTFT + own decoding) + prefill · (fresh + running / 7 + (waiting share + 3) · √(recent work / mean))
          + added TPOT · tokens still to come + blocks pushed out that will be wanted again + adapter to load
 
 All in seconds, from what was learned per replica. Affinity is bounded by cost, not by a threshold: a cached prefix is
 worth the prefill it saves, to this request, to those it would stall and to those yet to come, so a busy holder loses to
 an idle stranger at the right moment and a cold request goes where it hurts least. The 3 is what a second of prefill
 takes from requests yet to come (ρ / (1 − ρ) at three quarters of capacity): without it two equal prompts arriving
-together would be computed twice for nothing, and a pool under load forgets its prefixes and stays loaded. A second for
+together would be computed twice for nothing, and a pool under load forgets its prefixes and stays loaded. It is more
+where a replica had more of the work lately, by the root of its share, or the fast ones of a mixed pool would be sent
+everything. A second for
 which a stream is stalled counts in full while it is fresh: its reader waits for the second word as for the first, and a
 short answer never makes it up. Later it has slack, and a seventh is what it loses. Priority is w: what this request's
 seconds count against the others'. With a TTFT target, a replica predicted to miss it counts as half as dear again,
@@ -20,6 +22,7 @@ computing elsewhere what is there already. What waits here can still be ordered,
 go elsewhere.
 """
 
+import math
 from collections.abc import Sequence
 
 from roadbed.router.base import Features
@@ -28,6 +31,8 @@ from roadbed.router.replica import Replica
 
 _FUTURE = 3.0
 """Seconds that a second of prefill costs requests yet to come."""
+_LITTLE_S = 0.5
+"""Of recent work, added to all: who had none is not infinitely cheap."""
 _STALL = 0.15
 """What a second of prefill costs each stream it stalls: they fall behind by less than that, having slack."""
 _STALL_FRESH = 1.0
@@ -85,9 +90,11 @@ def price(features: Features, candidates: Sequence[Replica], context: Context) -
     prompt, output, block_tokens = features.prompt_tokens, features.output_tokens, features.block_tokens
     num_blocks, weight = len(features.blocks), _WEIGHTS[features.priority]
     lrus, capacities, now = prefix.lrus, prefix.capacities, context.now
-    future = context.num_waiting / len(candidates) + _FUTURE
+    works = [replica.recent_s(now) for replica in candidates]
+    waiting, mean_s = context.num_waiting / len(candidates), sum(works) / len(works) + _LITTLE_S
     prices: list[Price] = []
-    for replica in candidates:
+    for at, replica in enumerate(candidates):
+        future = (waiting + _FUTURE) * math.sqrt((works[at] + _LITTLE_S) / mean_s)
         model, running, bit = replica.model, replica.num_running, replica.bit
         num_matched = matched_blocks[bit]
         matched = num_matched * block_tokens
