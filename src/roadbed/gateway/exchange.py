@@ -249,6 +249,9 @@ class Exchange:
             message = f"No replica of the model could answer: {self.service.entry.note}."
         status, code = (503, "no_replica") if nobody else (429, "model_overloaded")
         self.route = decision.reason
+        if decision.reason == "no_capable":  # nothing is gained by coming back
+            self._refuse(ApiError(400, "unsupported_request", message), "shed")
+            return
         error = ApiError(status, code, message, error_type="overloaded_error", retry_after_s=decision.retry_after_s)
         self._refuse(error, "shed")
 
