@@ -42,7 +42,7 @@ WORKLOADS: dict[str, dict[str, Any]] = {
     "code": {"trace": AZURE + "code.csv", "ttft_s": 5.0, "itl_s": 0.2, "start": 8, "target": 2.0},
     "conv": {"trace": AZURE + "conv.csv", "ttft_s": 5.0, "itl_s": 0.06, "start": 4, "target": 16.0},
     "day": {
-        "trace": f"{PREFIX}rate=0.7,prompt=3000,output=600,{DAY}", "ttft_s": 5.0, "itl_s": 0.06, "start": 2,
+        "trace": f"{PREFIX}rate=0.3,prompt=2000,output=2000,{DAY}", "ttft_s": 5.0, "itl_s": 0.06, "start": 2,
         "target": 8.0,
     },
     "azday": {
