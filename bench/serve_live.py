@@ -27,6 +27,7 @@ from bench.common import save
 from bench.prefix_real import CONTEXT, PARALLEL, WORDS, ask, replica, router
 from roadbed.cli.bench_profile import _measure, _points, fitted
 from roadbed.cli.load import Load
+from roadbed.engine.llamacpp_server import BATCH_TOKENS
 from roadbed.home import find_home
 from roadbed.models.catalogue import DEFAULT_MODEL, expected_sha256, resolve
 from roadbed.models.store import ModelStore
@@ -41,7 +42,7 @@ def profile(port: int, path: Path) -> list[dict]:
     """Sweeps one replica and writes its profile."""
     target = Load(f"http://127.0.0.1:{port}", "", DEFAULT_MODEL, 1, None, None, 1, 1, 1, 0)
     measured = [asyncio.run(_measure(target, *point)) for point in _points(768, PARALLEL, 3)]
-    step = fitted(measured)
+    step = fitted(measured, BATCH_TOKENS)
     variant = Variant(step=step, kv_tokens=CONTEXT * PARALLEL)
     write(
         Profile(
@@ -82,7 +83,7 @@ def foretold(folder: Path, traffic: Path, policy: str, path: Path) -> dict:
     cli("twin", "from-log", "--log", str(traffic), "--out", str(trace), "--json")
     said = cli(
         "twin", "serve", "--trace", str(trace), "--profile", str(path), "--replicas", "2", "--router", policy,
-        "--max-seqs", str(PARALLEL), "--max-batched-tokens", "2048", "--block-tokens", str(BLOCK),
+        "--max-seqs", str(PARALLEL), "--max-batched-tokens", str(BATCH_TOKENS), "--block-tokens", str(BLOCK),
         "--kv-blocks", str(CONTEXT * PARALLEL // BLOCK), "--json",
     )  # fmt: skip
     row: dict = json.loads(said)["rows"][0]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roadbed.cli.bench_profile import Measured, _name, _points, fitted
+from roadbed.cli.bench_profile import Measured, _name, _points, chunks, fitted
 from roadbed.profiles.model import StepTimer
 from tests.cli.fabric_shell import roadbed
 
@@ -23,6 +23,20 @@ def test_what_follows_the_form_is_found_again() -> None:
     base, per_kv = timer.decode(3)
     assert base == pytest.approx(0.02 + 0.009, rel=1e-6)
     assert per_kv == pytest.approx(1e-6, rel=1e-6)
+
+
+def test_chunks_of_a_prompt_are_told_apart() -> None:
+    assert chunks(300, 128) == [(128, 0), (128, 128), (44, 256)]
+    assert chunks(300, 0) == [(300, 0)]
+    times = [sum(0.03 + 1e-3 * new + 2e-7 * new * old for new, old in chunks(n, 128)) for n in (64, 128, 256, 512, 768)]
+    alone = [Measured(0, float(n), s) for n, s in zip((64, 128, 256, 512, 768), times, strict=True)]
+    timer = StepTimer(fitted([*alone, *points(0.01, 1e-4, 0.02, 0.003, 1e-6)[4:]], 128))
+    assert timer.mixed([(128, 512)], 1, 0, 0) == pytest.approx(0.03 + 0.128 + 2e-7 * 128 * 512, rel=1e-6)
+
+
+def test_what_an_iteration_costs_whatever_it_does_is_paid_once() -> None:
+    timer = StepTimer(fitted(points(0.03, 1e-3, 0.02, 0.003, 1e-6)))
+    assert timer.mixed([(100, 0)], 1, 2, 0) == pytest.approx(0.03 + 0.1 + 2 * 0.003, rel=1e-6)
 
 
 @given(st.lists(st.floats(1e-4, 10), min_size=10, max_size=10))

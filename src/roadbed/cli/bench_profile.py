@@ -46,6 +46,9 @@ class Measured(msgspec.Struct, frozen=True):
 @click.option("--repeat", type=click.IntRange(1, 100), default=3, show_default=True, help="Runs of each prompt length.")
 @click.option("--kv-tokens", type=click.IntRange(1, 1 << 40), default=16_384, show_default=True,
               help="Tokens the engine's KV cache holds.")  # fmt: skip
+@click.option("--batch-tokens", type=click.IntRange(0, 1 << 20), default=0,
+              help="Most tokens the engine computes in one iteration (vLLM: max_num_batched_tokens; llama.cpp: n_batch,"
+              " 128 as we start it). Default: not known, a prompt is taken for one iteration.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="File. Default: ACCELERATOR-MODEL.json.")
 @json_option
 def command(
@@ -57,15 +60,16 @@ def command(
     max_batch: int,
     repeat: int,
     kv_tokens: int,
+    batch_tokens: int,
     out: Path | None,
     as_json: bool,
 ) -> None:
     """Measure one engine: prompts of rising length alone, then rising numbers of sequences decoding together.
 
     \b
-      roadbed bench profile -m chat --accelerator 2-core-cpu --max-prompt 1024 --max-batch 4
+      roadbed bench profile -m chat --accelerator 2-core-cpu --max-prompt 1024 --max-batch 4 --batch-tokens 128
       roadbed bench profile --url http://gpu-7:8000 --key sk-… -m qwen2.5-7b --accelerator L20 --kv-tokens 400000
-      roadbed twin serve --trace T --replicas 2 --profile 2-core-cpu-chat.json
+      roadbed twin serve --trace T --replicas 2 --profile 2-core-cpu-chat.json --max-batched-tokens 128
 
     Nothing else should use the engine meanwhile. A service of the platform must have one replica.
     """
@@ -76,10 +80,10 @@ def command(
         for at, (prompt, sequences, times) in enumerate(points):
             told(at, len(points), f"{sequences or 1} × {prompt} tokens")
             measured.append(asyncio.run(_measure(target, prompt, sequences, times)))
-    step = fitted(measured)
+    step = fitted(measured, batch_tokens)
     name = _name(accelerator, target.model)
     path = out or Path(f"{name}.json")
-    rows = [_row(StepTimer(step), one) for one in measured]
+    rows = [_row(StepTimer(step), one, batch_tokens) for one in measured]
     error = statistics.fmean(abs(row["error"]) for row in rows)
     longest = max(int(one.tokens) for one in measured)
     write(
@@ -176,30 +180,49 @@ def _median(samples: Sequence[Sample], prompt: int, sequences: int) -> Measured:
     return Measured(sequences, tokens + DECODED / 2, statistics.median(gaps))
 
 
-def fitted(measured: Sequence[Measured]) -> StepModel:
-    """The model of these points: TTFT = a + b · tokens, ITL = c + d · sequences + e · cached tokens, none below 0."""
+def chunks(tokens: float, batch_tokens: int) -> list[tuple[int, int]]:
+    """(new tokens, cached before them) of the iterations a prompt alone takes; batch_tokens 0 = one."""
+    whole = max(1, int(tokens))
+    size = batch_tokens or whole
+    return [(min(size, whole - done), done) for done in range(0, whole, size)]
+
+
+def fitted(measured: Sequence[Measured], batch_tokens: int = 0) -> StepModel:
+    """The model of these points, none below 0: TTFT = Σ chunks: (a + b · tokens + x · tokens · cached before them),
+    ITL = c + d · sequences + e · cached tokens. What a and c have in common is paid once in an iteration that does
+    both."""
     alone = [one for one in measured if one.sequences == 0]
     together = [one for one in measured if one.sequences]
-    tokens = np.array([one.tokens for one in alone])
-    offset, slope = weighted([np.ones_like(tokens), tokens], np.array([one.seconds for one in alone]))
+    parts = [chunks(one.tokens, batch_tokens) for one in alone]
+    columns = [
+        np.array([float(len(part)) for part in parts]),
+        np.array([one.tokens for one in alone]),
+        np.array([float(sum(new * cached for new, cached in part)) for part in parts]),
+    ]
+    times = np.array([one.seconds for one in alone])
+    per_chunk, slope, per_pair = (*weighted(columns[: 3 if batch_tokens else 2], times), 0.0)[:3]
     sequences = np.array([float(one.sequences) for one in together])
     cached = sequences * np.array([one.tokens for one in together])
     step, per_sequence, per_token = weighted(
         [np.ones_like(sequences), sequences, cached], np.array([one.seconds for one in together])
     )
+    common = float(min(per_chunk, step))
     return StepModel(
-        chunk=line(float(slope), float(offset)),
-        decode_base=line(float(per_sequence), float(step)),
+        fixed_s=common,
+        chunk=line(float(slope), float(per_chunk) - common),
+        context=line(float(per_pair)),
+        decode_base=line(float(per_sequence), float(step) - common),
+        mixed_base=line(float(per_sequence)),
         decode_kv=Curve((0.0,), (float(per_token),)),
     )
 
 
-def _row(timer: StepTimer, one: Measured) -> dict[str, Any]:
+def _row(timer: StepTimer, one: Measured, batch_tokens: int) -> dict[str, Any]:
     if one.sequences:
         base, per_kv = timer.decode(one.sequences)
         says = base + per_kv * one.sequences * one.tokens
     else:
-        says = timer.mixed([(int(one.tokens), 0)], 1, 0, 0)
+        says = sum(timer.mixed([part], 1, 0, 0) for part in chunks(one.tokens, batch_tokens))
     return {
         "sequences": one.sequences, "tokens": one.tokens, "measured_s": one.seconds, "fitted_s": says,
         "error": says / one.seconds - 1,
