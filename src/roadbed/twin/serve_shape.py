@@ -31,8 +31,9 @@ class Shape(msgspec.Struct, frozen=True):
         return self.relative[min(int(share * len(self.relative)), len(self.relative) - 1)]
 
 
-def read_shape(path: Path, num_parts: int = NUM_PARTS) -> Shape:
-    """A day's shape. SpecError with the line for what makes no sense, NotFoundError, UsageError (unreadable)."""
+def read_parts(path: Path, num_parts: int) -> list[float]:
+    """Sums of a recorded day in equal parts, from rows of (timestamp_anon, value); not all of them 0. SpecError with
+    the line for what makes no sense, NotFoundError, UsageError (unreadable)."""
     points = [
         (row.number("timestamp_anon", least=-math.inf), row.number("value"))
         for row in read_csv(path, _COLUMNS)
@@ -45,7 +46,13 @@ def read_shape(path: Path, num_parts: int = NUM_PARTS) -> Shape:
     sums = [0.0] * num_parts
     for at_s, value in points:
         sums[min(num_parts - 1, int((at_s - first_s) / (last_s - first_s) * num_parts))] += value
-    mean = math.fsum(sums) / num_parts
-    if mean <= 0.0:
+    if math.fsum(sums) <= 0.0:
         raise SpecError(f"{path}: holds no day: every value is 0", hint=HINT)
+    return sums
+
+
+def read_shape(path: Path, num_parts: int = NUM_PARTS) -> Shape:
+    """A day's shape; raises what `read_parts` does."""
+    sums = read_parts(path, num_parts)
+    mean = math.fsum(sums) / num_parts
     return Shape(tuple(value / mean for value in sums))

@@ -13,14 +13,12 @@ from pathlib import Path
 
 import msgspec
 
-from roadbed.errors import SpecError
 from roadbed.scheduler.base import Gang, Job, Shape
 from roadbed.scheduler.events import Demand
-from roadbed.twin.table import HINT, read_csv
+from roadbed.twin.serve_shape import read_parts
 from roadbed.twin.world import Record, World
 
 DAY_S = 86_400.0
-_CURVE = ("timestamp_anon", "value")
 _BINS = 144
 _SMOOTH = 3  # bins to either side
 
@@ -43,23 +41,10 @@ def read_curve(path: Path) -> list[float]:
     """A day's shape from rows of (timestamp_anon, value): mean rate of each of 144 parts, smoothed, highest 1.0.
 
     Times are stretched so that the record covers one day. SpecError with the line for what makes no sense."""
-    points = [
-        (row.number("timestamp_anon", least=-math.inf), row.number("value"))
-        for row in read_csv(path, _CURVE)
-        if row.has("value")
-    ]
-    first_s = min((at for at, _ in points), default=0.0)
-    last_s = max((at for at, _ in points), default=0.0)
-    if last_s <= first_s:
-        raise SpecError(f"{path}: holds no curve: all of it is at one time", hint=HINT)
-    sums = [0.0] * _BINS
-    for at_s, value in points:
-        sums[min(_BINS - 1, int((at_s - first_s) / (last_s - first_s) * _BINS))] += value
+    sums = read_parts(path, _BINS)
     around = range(-_SMOOTH, _SMOOTH + 1)
     smooth = [math.fsum(sums[(at + by) % _BINS] for by in around) for at in range(_BINS)]
     top = max(smooth)
-    if top <= 0:
-        raise SpecError(f"{path}: holds no curve: every value is 0", hint=HINT)
     return [value / top for value in smooth]
 
 
