@@ -546,6 +546,14 @@ def test_batch_requests_wait_for_gaps_only_so_long() -> None:
     assert [(d.request_id, d.reason) for d in core.tick(now + 30.1)] == [("batch", "deadline")]
 
 
+def test_batch_requests_wait_beside_the_queue_also_when_others_wait() -> None:
+    core = router(1, concurrency=1, max_queue=10)
+    fill(core, 2)
+    assert core.arrive(request("ask"), 1.0).reason == "busy"
+    assert core.arrive(request("batch", priority=9), 1.0).reason == "gap"
+    assert [d.request_id for d in core.finish("fill0", 2.0, outcome_ok=False)] == ["ask"]
+
+
 def test_who_fills_gaps_is_the_first_to_be_displaced() -> None:
     core = router(1, concurrency=1, max_queue=2)
     fill(core, 2)

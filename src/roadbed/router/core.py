@@ -154,14 +154,13 @@ class RouterCore:
         waiting = Waiting(features, now, deadline)
         if self._pool.is_choosy(features) and not self._pool.any_capable(features):
             return self._shed(waiting, "no_capable", now)
-        if len(queue) == self._num_held:  # nobody is there who would take just any place
-            fills = features.priority >= _BATCH and self._policy.holds
-            if not (fills and len(self._gaps)):
-                decision = self._dispatch(waiting, now, fills)
-                if decision is not None:
-                    return decision
-            if fills and not self._is_full:
-                return self._wait_for_gap(waiting, now)
+        fills = features.priority >= _BATCH and self._policy.holds
+        if len(queue) == self._num_held and not (fills and len(self._gaps)):  # nobody who would take just any place
+            decision = self._dispatch(waiting, now, fills)
+            if decision is not None:
+                return decision
+        if fills and not self._is_full:
+            return self._wait_for_gap(waiting, now)
         return self._wait(waiting, now)
 
     def first_byte(self, request_id: str, now: float) -> None:
@@ -298,9 +297,9 @@ class RouterCore:
         )  # fmt: skip
         choice = self._policy.choose(features, candidates, context)
         replica = candidates[choice.pick]
-        if choice.hold and (in_gap or not self._is_full):
-            if in_gap:
-                return None
+        if choice.hold and in_gap:
+            return None
+        if choice.hold and not self._is_full:
             self._hold(waiting, replica, features.prompt_tokens - choice.matched_tokens)
             return None
         return self._send(waiting, replica, choice, context, now, in_gap)

@@ -112,16 +112,12 @@ class _Replica:
             self.world.leave(self)
 
 
-class World:
-    """One run of one policy over one trace; `run` once."""
+class Replay:
+    """What every world of requests has: a trace, a clock, the router under test, and what goes on beside. Subclasses
+    send requests to it, carry out what it decides, and have the engines."""
 
-    def __init__(
-        self, trace: Trace, servers: Sequence[Server], settings: Settings, scaling: Scaling | None = None
-    ) -> None:
-        """With `scaling` the fleet is of servers[0] and begins with as many as that says. Raises UsageError for a
-        policy nobody knows, or block sizes that do not go together; ValueError for no servers."""
-        if not servers:
-            raise ValueError("a world without servers")
+    def __init__(self, trace: Trace, settings: Settings) -> None:
+        """Raises UsageError for a policy nobody knows."""
         name, _, mode = settings.policy.partition("+")
         gated = (mode or ("gate" if name in GATED else "open")) == "gate"
         self.trace = trace
@@ -134,8 +130,69 @@ class World:
         )  # fmt: skip
         self._next = 0
         self._num_over = 0
-        self._tries: dict[int, int] = {}
         self._is_ticking = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every request has ended."""
+        return self._num_over == len(self.trace)
+
+    @property
+    def engines(self) -> Sequence[Engine]:
+        """Those that are there, in slot order."""
+        raise NotImplementedError
+
+    @property
+    def num_starting(self) -> int:
+        """Replicas on their way."""
+        return 0
+
+    def _carry_out(self, decision: Decision) -> None:
+        raise NotImplementedError
+
+    def _tell_evicted(self, slot: int, engine: Engine, blocks: "BlockMap", now: float) -> None:
+        evicted = engine.cache.evicted
+        if evicted:
+            self.core.prefix_news(slot, blocks.to_trace(evicted), now, removed=True)
+            evicted.clear()
+
+    def _watch_queue(self) -> None:
+        if self.core.num_waiting and not self._is_ticking:
+            self._is_ticking = True
+            self.kernel.after(self.settings.tick_s, self._tick, priority=1)
+
+    def _tick(self) -> None:
+        self._is_ticking = False
+        for decision in self.core.tick(self.kernel.now):
+            self._carry_out(decision)
+        self._watch_queue()
+
+    def _sample(self) -> None:
+        engines = self.engines
+        self.outcomes.samples.append(
+            Sample(
+                at_s=self.kernel.now, queued=self.core.num_waiting, running=[one.num_running for one in engines],
+                waiting=[one.num_waiting for one in engines], kv_usage=[one.cache.usage for one in engines],
+                arrived=self._next, starting=self.num_starting,
+            )
+        )  # fmt: skip
+        if not self.is_over:
+            lasts_s = self.trace.arrival_s[-1] / self.settings.speedup
+            self.kernel.after(max(lasts_s / _NUM_SAMPLES, 0.1), self._sample, priority=9)
+
+
+class World(Replay):
+    """One run of one policy over one trace; `run` once."""
+
+    def __init__(
+        self, trace: Trace, servers: Sequence[Server], settings: Settings, scaling: Scaling | None = None
+    ) -> None:
+        """With `scaling` the fleet is of servers[0] and begins with as many as that says. Raises UsageError for a
+        policy nobody knows, or block sizes that do not go together; ValueError for no servers."""
+        if not servers:
+            raise ValueError("a world without servers")
+        super().__init__(trace, settings)
+        self._tries: dict[int, int] = {}
         self._servers = list(servers)
         self._adapters, self._has_models = trace.adapters, bool(trace.models)
         self._timers: dict[int, StepTimer] = {}
@@ -169,8 +226,12 @@ class World:
         return outcomes
 
     @property
-    def _is_over(self) -> bool:
-        return self._num_over == len(self.trace)
+    def engines(self) -> Sequence[Engine]:
+        return [replica.engine for replica in self._replicas]
+
+    @property
+    def num_starting(self) -> int:
+        return 0 if self._scaler is None else self._scaler.num_starting
 
     def _arrival(self) -> None:
         number = self._next
@@ -219,7 +280,7 @@ class World:
         work = Work(number, prompt, output, blocks, trace.priority[number], adapter=trace.adapter[number])
         replica.submit(work, now)
         replica.begin(now)
-        self._tell_evicted(replica, now)
+        self._tell_evicted(replica.slot, replica.engine, replica.blocks, now)
 
     def deliver(self, replica: _Replica, firsts: Sequence[Work], done: Sequence[Work], now: float) -> None:
         """Iterations of a replica ended: tells the router, and sends what it lets go."""
@@ -235,7 +296,7 @@ class World:
             )  # fmt: skip
             for decision in decisions:
                 self._carry_out(decision)
-        self._tell_evicted(replica, now)
+        self._tell_evicted(replica.slot, replica.engine, replica.blocks, now)
         self._watch_queue()
 
     # --- replicas that come and go -----------------------------------------------------------------------------------
@@ -295,25 +356,8 @@ class World:
 
     def _count_over(self) -> None:
         self._num_over += 1
-        if self._scaler is not None and self._is_over:
+        if self._scaler is not None and self.is_over:
             self._scaler.close()
-
-    def _tell_evicted(self, replica: _Replica, now: float) -> None:
-        evicted = replica.engine.cache.evicted
-        if evicted:
-            self.core.prefix_news(replica.slot, replica.blocks.to_trace(evicted), now, removed=True)
-            evicted.clear()
-
-    def _watch_queue(self) -> None:
-        if self.core.num_waiting and not self._is_ticking:
-            self._is_ticking = True
-            self.kernel.after(self.settings.tick_s, self._tick, priority=1)
-
-    def _tick(self) -> None:
-        self._is_ticking = False
-        for decision in self.core.tick(self.kernel.now):
-            self._carry_out(decision)
-        self._watch_queue()
 
     def _poll(self) -> None:
         now = self.kernel.now
@@ -323,21 +367,8 @@ class World:
                 at=now, num_running=engine.num_running, num_waiting=engine.num_waiting, kv_usage=engine.cache.usage
             )  # fmt: skip
             self.core.report(replica.slot, report, now)
-        if not self._is_over:
+        if not self.is_over:
             self.kernel.after(self.settings.poll_s, self._poll, priority=5)
-
-    def _sample(self) -> None:
-        engines = [replica.engine for replica in self._replicas]
-        self.outcomes.samples.append(
-            Sample(
-                at_s=self.kernel.now, queued=self.core.num_waiting, running=[one.num_running for one in engines],
-                waiting=[one.num_waiting for one in engines], kv_usage=[one.cache.usage for one in engines],
-                arrived=self._next, starting=0 if self._scaler is None else self._scaler.num_starting,
-            )
-        )  # fmt: skip
-        if not self._is_over:
-            lasts_s = self.trace.arrival_s[-1] / self.settings.speedup
-            self.kernel.after(max(lasts_s / _NUM_SAMPLES, 0.1), self._sample, priority=9)
 
 
 class BlockMap:

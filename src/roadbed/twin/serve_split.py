@@ -20,25 +20,21 @@ import msgspec
 
 from roadbed.errors import UsageError
 from roadbed.profiles.model import StepTimer
-from roadbed.router.account import MemoryAccount
 from roadbed.router.base import Decision, Features, ReplicaInfo
-from roadbed.router.core import RouterCore
 from roadbed.router.split import Meter, Role, Server, Targets, create
-from roadbed.twin.kernel import Handle, Kernel
-from roadbed.twin.serve import GATED, BlockMap, Settings
+from roadbed.twin.kernel import Handle
+from roadbed.twin.serve import BlockMap, Replay, Settings
 from roadbed.twin.serve_engine import Engine, Limits, Work
-from roadbed.twin.serve_figures import Outcomes, Sample
+from roadbed.twin.serve_figures import Outcomes
 from roadbed.twin.serve_split_links import Links
 from roadbed.twin.serve_trace import Trace
 
-_BYTES_PER_TOKEN = 4
 _LOOK_S = {"adaptive": 1.0, "llumnix": 0.1}
 _TTFT_S, _TPOT_S = 2.0, 0.05
 """Targets for decisions where none is promised."""
 _FEWEST = 2
 _LEARNING_S = 30.0
 """Roles stay until prices are learned, at most for so long."""
-_NUM_SAMPLES = 240
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +123,7 @@ class _Pending:
         self.since_s = since_s
 
 
-class SplitWorld:
+class SplitWorld(Replay):
     """One run over one trace; `run` once."""
 
     def __init__(
@@ -139,18 +135,9 @@ class SplitWorld:
                 f"{split.num_prefill} prefill servers of {num_servers}: each role needs at least one",
                 hint="roadbed twin serve --split 2:6", field="split",
             )  # fmt: skip
-        name, _, mode = settings.policy.partition("+")
-        gated = (mode or ("gate" if name in GATED else "open")) == "gate"
-        self.trace = trace
-        self.settings = settings
+        super().__init__(trace, settings)
         self.split = split
-        self.kernel = Kernel()
-        self.outcomes = Outcomes(len(trace))
         self.links = Links(self.kernel, split.link_bytes_s)
-        self.core = RouterCore(
-            account=MemoryAccount().view(), policy=name, seed=settings.seed, max_queue=settings.max_queue,
-            max_wait_s=settings.max_wait_s, admission=gated, block_bytes=(trace.block_tokens or 64) * _BYTES_PER_TOKEN,
-        )  # fmt: skip
         self._timer = timer
         self._adapters = trace.adapters
         self._targets = Targets(settings.slo_ttft_s or _TTFT_S, settings.slo_itl_s or _TPOT_S)
@@ -169,8 +156,6 @@ class SplitWorld:
         self.num_changes = 0
         self.waited_s: list[float] = []
         """Of every computed prompt, from its end to the start of its transfer."""
-        self._next = self._num_over = 0
-        self._is_ticking = False
         self._tell_roles()
 
     # --- running -----------------------------------------------------------------------------------------------------
@@ -188,11 +173,6 @@ class SplitWorld:
         outcomes.num_preemptions = sum(station.engine.num_preemptions for station in self._stations)
         outcomes.busy_s = [station.engine.busy_s for station in self._stations]
         return outcomes
-
-    @property
-    def is_over(self) -> bool:
-        """Whether every request has ended."""
-        return self._num_over == len(self.trace)
 
     @property
     def roles(self) -> list[Role]:
@@ -247,7 +227,7 @@ class SplitWorld:
         if end_s is not None:
             station.sync(end_s)
         station.begin(now)
-        self._tell_evicted(station, now)
+        self._tell_evicted(station.slot, station.engine, self._map, now)
 
     def deliver(self, station: _Station, firsts: Sequence[Work], done: Sequence[Work], now: float) -> None:
         """Iterations of a server ended: prompts wait for a decode server, answers are over."""
@@ -263,7 +243,7 @@ class SplitWorld:
                 self._pending.append(_Pending(work, station, now))
             else:
                 self._answered(work)
-        self._tell_evicted(station, now)
+        self._tell_evicted(station.slot, station.engine, self._map, now)
         self._place(now)
         self._settle_roles(station)
         self._watch_queue()
@@ -322,7 +302,7 @@ class SplitWorld:
         if missing < 0:
             return False
         target.coming_tokens += work.prompt_tokens
-        self._tell_evicted(target, now)
+        self._tell_evicted(target.slot, target.engine, self._map, now)
         self.waited_s.append(now - pending.since_s)
         self._meter.sent(missing * self.split.kv_bytes / self.split.link_bytes_s)
         self.links.start(
@@ -420,33 +400,3 @@ class SplitWorld:
     def _shed(self, number: int, reason: str) -> None:
         self.outcomes.shed(number, reason)
         self._num_over += 1
-
-    def _tell_evicted(self, station: _Station, now: float) -> None:
-        evicted = station.engine.cache.evicted
-        if evicted:
-            self.core.prefix_news(station.slot, self._map.to_trace(evicted), now, removed=True)
-            evicted.clear()
-
-    def _sample(self) -> None:
-        engines = self.engines
-        self.outcomes.samples.append(
-            Sample(
-                at_s=self.kernel.now, queued=self.core.num_waiting, running=[one.num_running for one in engines],
-                waiting=[one.num_waiting for one in engines], kv_usage=[one.cache.usage for one in engines],
-                arrived=self._next,
-            )
-        )  # fmt: skip
-        if not self.is_over:
-            lasts_s = self.trace.arrival_s[-1] / self.settings.speedup
-            self.kernel.after(max(lasts_s / _NUM_SAMPLES, 0.1), self._sample, priority=9)
-
-    def _watch_queue(self) -> None:
-        if self.core.num_waiting and not self._is_ticking:
-            self._is_ticking = True
-            self.kernel.after(self.settings.tick_s, self._tick, priority=1)
-
-    def _tick(self) -> None:
-        self._is_ticking = False
-        for decision in self.core.tick(self.kernel.now):
-            self._carry_out(decision)
-        self._watch_queue()
