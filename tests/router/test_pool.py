@@ -84,3 +84,20 @@ def test_replicas_of_a_kind_share_what_is_learned() -> None:
     assert service.prefill_s == learned
     pool.set([info(0, kind="fast"), info(3, kind="slow")], 64.0, 1.0)
     assert pool.by_slot[3].typical is second, "kinds outlive their replicas"
+
+
+def test_a_kind_that_left_is_forgotten_and_another_speaks_for_the_service() -> None:
+    service = ReplicaModel()
+    pool = Pool(MemoryAccount().view(), service)
+    pool.set([info(0, kind="old")], 64.0, 0.0)
+    pool.set([info(0, kind="old"), info(1, kind="new")], 64.0, 1.0)
+    new = pool.by_slot[1].typical
+    assert pool.typical is service is not new
+    pool.set([info(1, kind="new")], 64.0, 2.0)
+    assert pool.typical is new
+    pool.set([], 64.0, 3.0)
+    pool.set([info(2, kind="new")], 64.0, 4.0)
+    assert pool.by_slot[2].typical is new, "scaled to zero and back, it is what it was"
+    for generation in range(100):
+        pool.set([info(2, name=f"r{generation}", kind=f"g{generation}")], 64.0, 5.0)
+    assert len(pool._kinds) == 1

@@ -128,6 +128,7 @@ class RouterCore:
         """The replicas there are. Draining ones and those missing get nothing new; what they run is released as it
         ends. A known slot with another id is a new replica. Waiting requests are looked at by the next `tick`."""
         self._pool.set(replicas, self.block_tokens, now)
+        self.service.typical = self._pool.typical or self.service.typical
 
     def report(self, slot: int, report: ReplicaReport, now: float) -> None:
         """The engine's own count; unknown slots and stale reports are ignored."""

@@ -23,9 +23,10 @@ class Pool:
         """`typical`: the costs a new replica starts from. bounded: replicas take no more than they have room for."""
         self._bounded = bounded
         self.account = account
-        self._typical = typical
+        self.typical = typical
+        """The service's costs: those of its first kind of replica, while there are any of it."""
         self._kinds: dict[str, ReplicaModel] = {}
-        """Costs by kind of replica; the first kind's are the service's."""
+        """Costs by kind of replica."""
         self.prefix = PrefixIndex()
         self.by_slot: dict[int, Replica] = {}
         self.present: list[Replica] = []
@@ -59,6 +60,7 @@ class Pool:
             self.by_slot[slot] = fresh
         for slot, replica in list(self.by_slot.items()):
             self._forget_if_idle(slot, replica)
+        self._forget_kinds(frozenset(info.kind for info in replicas))
         self.present = sorted((r for r in self.by_slot.values() if r.present), key=lambda replica: replica.slot)
         self._slots = [replica.slot for replica in self.present]
         self._least_window = min((i.context_tokens for i in replicas if i.context_tokens > 0), default=0)
@@ -66,7 +68,7 @@ class Pool:
 
     def _typical_of(self, kind: str) -> ReplicaModel | None:
         """The costs that replicas of a kind share. A new kind starts from what is known of the first."""
-        first = self._typical
+        first = self.typical
         if first is None:
             return None
         known = self._kinds.get(kind)
@@ -76,6 +78,12 @@ class Pool:
                 known.start_from(first)
             self._kinds[kind] = known
         return known
+
+    def _forget_kinds(self, kinds: frozenset[str]) -> None:
+        """Keeps what is known of these alone; a service without replicas forgets nothing."""
+        self._kinds = {kind: model for kind, model in self._kinds.items() if kind in kinds or not kinds}
+        if self._kinds and not any(model is self.typical for model in self._kinds.values()):
+            self.typical = next(iter(self._kinds.values()))
 
     def is_choosy(self, features: Features) -> bool:
         """Whether there may be replicas that could never answer it. Seldom, so the rest is spared the question."""
